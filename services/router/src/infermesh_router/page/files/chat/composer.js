@@ -2,15 +2,14 @@
 import { html, useEffect, useLayoutEffect, useRef, useState } from "../lib/html.js";
 import { DeviceSelect, ModelSelect, listModels } from "../lib/choices.js";
 import { Icon } from "../lib/icons.js";
+import { load } from "../lib/load.js";
 import { mesh } from "../lib/mesh_feed.js";
 import { useStore } from "../lib/store.js";
-import { IconButton, isPlainEnter } from "../lib/ui.js";
+import { IconButton, isPlainEnter, notify } from "../lib/ui.js";
 import { change } from "./conversations.js";
 import { useDraft } from "./drafts.js";
-import { takeFiles, useDropped } from "./files.js";
-import { PictureButton, Pictures } from "./pictures.js";
+import { PictureButton, Pictures, takeFiles, useDropped } from "./files.js";
 import { countChanged } from "./settings.js";
-import { Voice } from "./voice.js";
 
 export function Composer({ conversation, running, onSend, onStop, onSettings }) {
   const { draft, set, clear } = useDraft(conversation);
@@ -58,7 +57,7 @@ export function Composer({ conversation, running, onSend, onStop, onSettings }) 
     <form class="composer" onSubmit=${(event) => (event.preventDefault(), submit())}>
       <div class=${`composer-box ${over ? "dropping" : ""}`}>
         ${images.length > 0 && html`<${Pictures} images=${images} onRemove=${(gone) => set({ images: images.filter((_, i) => i !== gone) })} />`}
-        ${listening && html`<${Voice} key=${listening.file} model=${hearing} file=${listening.file} onEnd=${heard} />`}
+        ${listening && html`<${Listening} key=${listening.file} model=${hearing} file=${listening.file} onEnd=${heard} />`}
         <label for="message" class="off-screen">Message</label>
         <textarea id="message" ref=${area} rows="1" dir="auto" placeholder="Ask anything" value=${text}
           onInput=${(event) => set({ text: event.target.value })} onKeyDown=${pressed} onPaste=${pasted}
@@ -85,4 +84,16 @@ export function Composer({ conversation, running, onSend, onStop, onSettings }) 
 function grow(area) {
   area.style.height = "auto";
   area.style.height = `${Math.min(area.scrollHeight, 240)}px`;
+}
+
+// What listens is loaded when it is first needed.
+function Listening(props) {
+  const [Voice, setVoice] = useState(null);
+  useEffect(() => {
+    load(new URL("./voice.js", import.meta.url).href).then((module) => setVoice(() => module.Voice), () => {
+      notify("Sound could not be loaded: the mesh does not answer.", "error");
+      props.onEnd("");
+    });
+  }, []);
+  return Voice && html`<${Voice} ...${props} />`;
 }

@@ -1,6 +1,6 @@
 // Files that are chosen, pasted or dropped: pictures, sound to be written down, and texts, which go into the message.
-import { useEffect, useRef, useState } from "../lib/html.js";
-import { notify, readFile } from "../lib/ui.js";
+import { html, useEffect, useRef, useState } from "../lib/html.js";
+import { IconButton, notify, readFile } from "../lib/ui.js";
 
 const MOST_PICTURE_BYTES = 8 << 20;
 const MOST_TEXT_BYTES = 1 << 20;
@@ -67,3 +67,20 @@ export function useDropped(onFiles) {
   }, []);
   return over;
 }
+
+export function PictureButton({ onFiles }) {
+  const input = useRef(null);
+  return html`
+    <${IconButton} icon="image" label="Add a picture" onClick=${() => input.current.click()} />
+    <input ref=${input} type="file" accept="image/*" multiple hidden aria-label="Pictures"
+      onChange=${(event) => (onFiles([...event.target.files]), (event.target.value = ""))} />
+  `;
+}
+
+export const Pictures = ({ images, onRemove }) => html`
+  <ul class="pictures">
+    ${images.map((url, i) => html`
+      <li key=${i}><img src=${url} alt=${`Picture ${i + 1}`} />
+        <${IconButton} icon="close" label=${`Remove picture ${i + 1}`} onClick=${() => onRemove(i)} /></li>`)}
+  </ul>
+`;
