@@ -29,8 +29,26 @@ export function answer(conversation, parent) {
   const body = requestOf(conversation, parent);
   const { model, device } = conversation.settings;
   const node = addNode(conversation, parent, { role: "assistant", content: "", status: "streaming", model, device });
+  return begin(conversation, node, body);
+}
+
+// Whether an answer ended before its end, so that the model can write on.
+export const isCutOff = ({ content, status, finishReason, toolCalls }) =>
+  Boolean(content) && !toolCalls?.length && (status !== "done" || finishReason === "length");
+
+// Asks for the rest of an answer. Throws as `answer` does.
+export function goOn(conversation, node) {
+  const body = requestOf(conversation, node.parent);
+  body.messages.push({ role: "assistant", content: node.content });
+  body.continue_final_message = true;
+  const { model, device } = conversation.settings;
+  changed(node, { status: "streaming", error: "", model, device });
+  return begin(conversation, node, body);
+}
+
+function begin(conversation, node, body) {
   const drawn = createStore({ version: 0 });
-  const run = startRun(body, () => drawSoon(drawn));
+  const run = startRun(body, () => drawSoon(drawn), node);
   running.set(node.id, { run, drawn, chat: conversation.id });
   hold(conversation, node);
   save(conversation);

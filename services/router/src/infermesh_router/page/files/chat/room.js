@@ -34,13 +34,18 @@ export function ChatRoom({ rest }) {
     if (rest[0] !== open.id) location.hash = `#/chat/${open.id}`;
     return true;
   };
+  const begin = () => {
+    location.hash = "#/chat";
+    startNew();
+  };
   return html`
     <div class=${`chat ${listed ? "listed" : ""}`}>
       <${Sidebar} open=${open} onClose=${() => setListed(false)} />
       <div class="talk">
         <div class="talk-head">
           <${IconButton} icon="menu" label="Conversations" className="list-button" onClick=${() => setListed(!listed)} />
-          <h1>${open.title}</h1>
+          <h1 dir="auto">${open.title}</h1>
+          ${path.length > 0 && html`<${IconButton} icon="plus" label="New chat" onClick=${begin} />`}
         </div>
         ${path.length
           ? html`<${Thread} key=${open.id} conversation=${open} path=${path} />`

@@ -66,6 +66,8 @@ export class MarkdownView {
     this.moves = moves;
     const source = withMarks(text, moves);
     if (source === this.source && !done) return;
+    if (this.done && source !== this.source) this.clear(); // it goes on, perhaps in the middle of what is drawn
+    this.done = done;
     this.source = source;
     const tail = source.slice(this.drawn);
     if (tail.length > LONG_BLOCK && this.growPlain(tail)) return;

@@ -5,10 +5,11 @@ import { onFailover } from "./mesh_feed.js";
 const RECEIPT_TRIES_MS = [0, 150, 400, 1000];
 
 // Begins an answer. The returned run changes until its status is "done", "stopped" or "failed"; `changed` is called
-// each time something has. `body` is that of /v1/chat/completions. `ended` is the promise of the whole answer, and
+// each time something has. `body` is that of /v1/chat/completions; `begun` is an answer that is continued: {content,
+// reasoning, moves}. `ended` is the promise of the whole answer, and
 // `finished` that of its receipt too, which may take seconds longer.
-export function startRun(body, changed = () => {}) {
-  const run = new Run(body, changed);
+export function startRun(body, changed = () => {}, begun = {}) {
+  const run = new Run(body, changed, begun);
   run.ended = run.go();
   run.finished = run.ended.then(() => run.takeReceiptLater());
   return run;
@@ -17,20 +18,19 @@ export function startRun(body, changed = () => {}) {
 class Run {
   status = "waiting";
   note = ""; // what the mesh says while it waits: "loading qwen 62 %, 5 s left"
-  text = "";
-  reasoning = "";
   toolCalls = [];
   finishReason = "";
   error = "";
-  moves = []; // {offset, from, to, reason}: where in the text the stream went to another endpoint
+  moves; // {offset, from, to, reason}: where in the text the stream went to another endpoint
   gaps = []; // ms for each token, as they arrived
   stats = {};
 
-  constructor(body, changed) {
+  constructor(body, changed, { content = "", reasoning = "", moves = [] }) {
+    Object.assign(this, { text: content, reasoning, moves });
     this.body = { ...body, stream: true, stream_options: { include_usage: true, continuous_usage_stats: true } };
     this.changed = changed;
     this.aborting = new AbortController();
-    this.log = []; // [tokens, length of the text] after each chunk
+    this.log = [[0, content.length]]; // [tokens, length of the text] after each chunk
     this.tokens = 0;
   }
 
