@@ -66,6 +66,12 @@ PAGE_PACKAGES = (
         {"uplot.js": "dist/uPlot.esm.js", "uplot.css": "dist/uPlot.min.css", "uplot.LICENSE.txt": "LICENSE"},
     ),
     Package(
+        "temml",
+        "0.13.5",
+        "sha512-aPkDDgunanpLNL0ql32HbolqLep+w8DRcVXRql7rWrMt/PhczdLgL4UBYYVU3BYjCNjkGq4EqwIicu/zWr1iOg==",
+        {"temml.js": "dist/temml.min.js", "temml.LICENSE.txt": "LICENSE"},
+    ),
+    Package(
         "@highlightjs/cdn-assets",
         "11.12.0",
         "sha512-KvOKXODaiFmId9xaq3xc5xCL66wVLUuOngDbO9B/kewbFTqdGbn2nJxNhN3H5R1cgDTVj6R8vH0zgiNDEGjpDw==",

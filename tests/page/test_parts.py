@@ -56,7 +56,7 @@ def test_settings_and_the_system_prompt_are_sent(scripted: ChatPage) -> None:
 def test_pictures_are_sent_where_the_model_takes_them(page: Page, scripted: ChatPage) -> None:
     expect(page.get_by_label("Add a picture")).to_have_count(0)
     page.route("**/mesh/v1/events", lambda route: route.abort())
-    page.route("**/mesh/v1/endpoints", _with_pictures)
+    page.route("**/mesh/v1/endpoints", with_pictures)
     page.reload()
     page.evaluate(SCRIPTED)
     page.get_by_label("Pictures", exact=True).set_input_files(
@@ -70,7 +70,7 @@ def test_pictures_are_sent_where_the_model_takes_them(page: Page, scripted: Chat
     assert text == {"type": "text", "text": "Go"}
 
 
-def _with_pictures(route: Route) -> None:
+def with_pictures(route: Route) -> None:
     told = route.fetch().json()
     for endpoint in told["endpoints"]:
         for model in (*endpoint["models"], *endpoint["available"]):

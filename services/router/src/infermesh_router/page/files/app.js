@@ -2,16 +2,19 @@
 import { html, render, useEffect, useRef, useState } from "./lib/html.js";
 import { KeyDialog, MeshSign, ThemeButton } from "./lib/header.js";
 import { Icon } from "./lib/icons.js";
+import { load } from "./lib/load.js";
 import { follow } from "./lib/mesh_feed.js";
 import { Notices, notify } from "./lib/ui.js";
 import { ChatRoom } from "./chat/room.js";
 
+const at = (path) => new URL(path, import.meta.url).href;
+
 // Rooms other than the chat are loaded when they are first opened.
 const ROOMS = {
   chat: { title: "Chat", load: async () => ChatRoom },
-  compare: { title: "Compare", load: async () => (await import("./compare/room.js")).CompareRoom },
-  mesh: { title: "Mesh", load: async () => (await import("./mesh/room.js")).MeshRoom },
-  models: { title: "Models", load: async () => (await import("./models/room.js")).ModelsRoom },
+  compare: { title: "Compare", load: async () => (await load(at("./compare/room.js"))).CompareRoom },
+  mesh: { title: "Mesh", load: async () => (await load(at("./mesh/room.js"))).MeshRoom },
+  models: { title: "Models", load: async () => (await load(at("./models/room.js"))).ModelsRoom },
 };
 
 function readPlace() {
@@ -73,7 +76,7 @@ function stay(room, wanted) {
   location.hash = `#/${room}`;
 }
 
-const logo = new URL("./icon.svg", import.meta.url).href;
+const logo = at("./icon.svg");
 
 function skip(event) {
   event.preventDefault();

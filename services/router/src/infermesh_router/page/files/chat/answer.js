@@ -5,7 +5,7 @@ import { MarkdownView } from "../lib/markdown.js";
 import { endpointName } from "../lib/mesh_feed.js";
 import { failureInWords } from "../lib/reasons.js";
 import { IconButton, notify } from "../lib/ui.js";
-import { answer, isRunning, runOf } from "./answering.js";
+import { answer, goOn, isCutOff, isRunning, runOf } from "./answering.js";
 import { Branches } from "./branches.js";
 import { Numbers } from "./numbers.js";
 import { Receipt } from "./receipt.js";
@@ -20,23 +20,26 @@ export function Answer({ conversation, node, isLast }) {
   const run = running?.run;
   const live = Boolean(run?.live);
   const shown = run ? { content: run.text, reasoning: run.reasoning, toolCalls: run.toolCalls, moves: run.moves, error: run.error, status: run.status } : node;
-  const again = () => {
+  const ask = (work) => () => {
     try {
-      answer(conversation, node.parent);
+      work();
     } catch (error) {
       notify(error.message, "error");
     }
   };
+  const again = ask(() => answer(conversation, node.parent));
+  const more = isLast && isCutOff(node) && !isRunning(conversation) && ask(() => goOn(conversation, node));
   return html`
     <article class="answer" aria-label=${`Answer of ${node.model}`} aria-busy=${live ? "true" : "false"}>
       <${Reasoning} text=${shown.reasoning} live=${live && !shown.content} />
       <${Body} text=${shown.content} moves=${shown.moves || []} live=${live} />
       ${shown.toolCalls?.length > 0 && html`<${ToolCalls} conversation=${conversation} node=${node} calls=${shown.toolCalls} live=${live} isLast=${isLast} />`}
       ${live && html`<${Waiting} run=${run} />`}
-      <${Ending} shown=${shown} running=${Boolean(run)} madeElsewhere=${isMadeElsewhere(node)} finishReason=${node.finishReason} />
+      <${Ending} shown=${shown} running=${live} madeElsewhere=${isMadeElsewhere(node)} finishReason=${node.finishReason}
+        onMore=${more} />
       ${!live && html`
         <div class="answer-foot">
-          ${node.stats && html`<${Numbers} stats=${node.stats} moves=${shown.moves || []} opened=${receipt} onOpen=${() => setReceipt(!receipt)} />`}
+          ${node.stats && html`<${Numbers} model=${node.model} stats=${node.stats} moves=${shown.moves || []} opened=${receipt} onOpen=${() => setReceipt(!receipt)} />`}
           <div class="actions">
             <${Branches} conversation=${conversation} node=${node} />
             <${IconButton} icon="copy" label="Copy the answer" onClick=${() => copyText(shown.content).then((done) => done && notify("Copied."))} />
@@ -105,12 +108,20 @@ function Waiting({ run }) {
   `;
 }
 
-function Ending({ shown, running, madeElsewhere, finishReason }) {
-  if (shown.error) return html`<p class="ending error" role="alert">${shown.error}</p>`;
-  if (running) return null;
-  if (madeElsewhere) return html`<p class="ending">Another tab receives this answer now.</p>`;
-  if (shown.status === "streaming") return html`<p class="ending">The page was closed while this answer came.</p>`;
-  if (shown.status === "stopped") return html`<p class="ending">You stopped this answer.</p>`;
-  if (finishReason === "length") return html`<p class="ending">Cut off: it reached the longest answer allowed.</p>`;
-  return null;
+function Ending({ shown, running, madeElsewhere, finishReason, onMore }) {
+  const told = shown.error || (!running && howItEnded(shown.status, madeElsewhere, finishReason));
+  if (!told) return null;
+  return html`
+    <div class=${`ending row ${shown.error ? "error" : ""}`}>
+      <p role=${shown.error ? "alert" : undefined}>${told}</p>
+      ${onMore && html`<button type="button" class="small" onClick=${onMore}>Continue</button>`}
+    </div>
+  `;
+}
+
+function howItEnded(status, madeElsewhere, finishReason) {
+  if (madeElsewhere) return "Another tab receives this answer now.";
+  if (status === "streaming") return "The page was closed while this answer came.";
+  if (status === "stopped") return "You stopped this answer.";
+  return finishReason === "length" ? "Cut off: it reached the longest answer allowed." : "";
 }

@@ -1,4 +1,5 @@
 // Sends messages and takes the answers: begins runs, stops them, and keeps what came.
+import { keepLeaving } from "../lib/db.js";
 import { startRun, keepRun } from "../lib/run.js";
 import { createStore } from "../lib/store.js";
 import { followTabs, hold, release, save, touch } from "./conversations.js";
@@ -15,7 +16,7 @@ const running = new Map(); // by the answer's id: {run, drawn, chat}
 export const runOf = (id) => running.get(id);
 
 export const isRunning = (conversation) =>
-  Object.values(conversation.nodes).some((node) => running.has(node.id) || isMadeElsewhere(node));
+  Object.values(conversation.nodes).some((node) => running.get(node.id)?.run.live || isMadeElsewhere(node));
 
 export function send(conversation, parent, { content, images = [] }) {
   const question = addNode(conversation, parent, { role: "user", content, ...(images.length ? { images } : {}) });
@@ -28,26 +29,59 @@ export function answer(conversation, parent) {
   const body = requestOf(conversation, parent);
   const { model, device } = conversation.settings;
   const node = addNode(conversation, parent, { role: "assistant", content: "", status: "streaming", model, device });
+  return begin(conversation, node, body);
+}
+
+// Whether an answer ended before its end, so that the model can write on.
+export const isCutOff = ({ content, status, finishReason, toolCalls }) =>
+  Boolean(content) && !toolCalls?.length && (status !== "done" || finishReason === "length");
+
+// Asks for the rest of an answer. Throws as `answer` does.
+export function goOn(conversation, node) {
+  const body = requestOf(conversation, node.parent);
+  body.messages.push({ role: "assistant", content: node.content });
+  body.continue_final_message = true;
+  const { model, device } = conversation.settings;
+  changed(node, { status: "streaming", error: "", model, device });
+  return begin(conversation, node, body);
+}
+
+function begin(conversation, node, body) {
   const drawn = createStore({ version: 0 });
-  const run = startRun(body, () => drawSoon(drawn));
+  const run = startRun(body, () => drawSoon(drawn), node);
   running.set(node.id, { run, drawn, chat: conversation.id });
   hold(conversation, node);
   save(conversation);
   touch();
   const saving = setInterval(() => keepPart(conversation, node, run), SAVE_EVERY_MS);
-  run.finished.then(() => {
+  const leaving = () => {
+    changed(node, partOf(run));
+    keepLeaving(conversation);
+  };
+  addEventListener("pagehide", leaving);
+  run.ended.then(() => {
     clearInterval(saving);
-    changed(node, keepRun(run));
+    removeEventListener("pagehide", leaving);
+    keepAnswer(conversation, node, run);
+  });
+  run.finished.then(() => {
     running.delete(node.id);
     release(conversation, node);
-    save(conversation);
-    touch();
+    keepAnswer(conversation, node, run);
   });
   return node;
 }
 
+function keepAnswer(conversation, node, run) {
+  changed(node, keepRun(run));
+  save(conversation);
+  touch();
+}
+
+const partOf = (run) => ({ content: run.text, reasoning: run.reasoning });
+
 function keepPart(conversation, node, run) {
-  changed(node, { content: run.text, reasoning: run.reasoning });
+  changed(node, partOf(run));
   save(conversation);
 }
 

@@ -2,19 +2,19 @@
 import { html, useEffect, useLayoutEffect, useRef, useState } from "../lib/html.js";
 import { DeviceSelect, ModelSelect, listModels } from "../lib/choices.js";
 import { Icon } from "../lib/icons.js";
+import { load } from "../lib/load.js";
 import { mesh } from "../lib/mesh_feed.js";
 import { useStore } from "../lib/store.js";
-import { IconButton, notify, readFile } from "../lib/ui.js";
+import { IconButton, isPlainEnter, notify } from "../lib/ui.js";
 import { change } from "./conversations.js";
+import { useDraft } from "./drafts.js";
+import { PictureButton, Pictures, takeFiles, useDropped } from "./files.js";
 import { countChanged } from "./settings.js";
-import { Voice } from "./voice.js";
-
-const MOST_PICTURE_BYTES = 8 << 20;
 
 export function Composer({ conversation, running, onSend, onStop, onSettings }) {
-  const [text, setText] = useState("");
-  const [images, setImages] = useState([]);
-  const [listening, setListening] = useState(false);
+  const { draft, set, clear } = useDraft(conversation);
+  const { text, images } = draft;
+  const [listening, setListening] = useState(null); // {}, or {file} that is to be written down
   const area = useRef(null);
   const endpoints = useStore(mesh, (state) => state.endpoints);
   const { settings } = conversation;
@@ -28,44 +28,45 @@ export function Composer({ conversation, running, onSend, onStop, onSettings }) 
   const empty = !text.trim() && !images.length;
   const submit = () => {
     if (empty || running) return;
-    if (onSend({ content: text.trim(), images })) {
-      setText("");
-      setImages([]);
-    }
+    if (onSend({ content: text.trim(), images })) clear();
   };
   const pressed = (event) => {
-    if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
-      event.preventDefault();
-      submit();
-    } else if (event.key === "Escape" && running) {
-      onStop();
-    }
-  };
-  const add = async (files) => setImages([...images, ...(await readPictures(files))]);
-  const pasted = (event) => {
-    if (!model?.takes_images || !event.clipboardData.files.length) return;
+    if (!isPlainEnter(event)) return;
     event.preventDefault();
-    add(event.clipboardData.files);
+    submit();
+  };
+  const write = (more, between) => set((before) => ({ text: before.text.trim() ? `${before.text.trimEnd()}${between}${more}` : more }));
+  const add = (files) => takeFiles(files, {
+    pictures: model?.takes_images && ((urls) => set((before) => ({ images: [...before.images, ...urls] }))),
+    sound: hearing && ((file) => setListening({ file })),
+    text: (more) => write(more, "\n\n"),
+  });
+  const over = useDropped(add);
+  const pasted = (event) => {
+    const { files } = event.clipboardData;
+    if (!files.length || event.clipboardData.getData("text/plain")) return; // of tables there is a picture too
+    event.preventDefault();
+    add([...files]);
   };
   const heard = (said) => {
-    setListening(false);
-    if (said) setText((typed) => (typed.trim() ? `${typed.trimEnd()} ${said}` : said));
+    setListening(null);
+    if (said) write(said, " ");
     area.current.focus();
   };
   return html`
     <form class="composer" onSubmit=${(event) => (event.preventDefault(), submit())}>
-      <div class="composer-box">
-        ${images.length > 0 && html`<${Pictures} images=${images} onRemove=${(gone) => setImages(images.filter((_, i) => i !== gone))} />`}
-        ${listening && html`<${Voice} model=${hearing} onEnd=${heard} />`}
+      <div class=${`composer-box ${over ? "dropping" : ""}`}>
+        ${images.length > 0 && html`<${Pictures} images=${images} onRemove=${(gone) => set({ images: images.filter((_, i) => i !== gone) })} />`}
+        ${listening && html`<${Listening} key=${listening.file} model=${hearing} file=${listening.file} onEnd=${heard} />`}
         <label for="message" class="off-screen">Message</label>
         <textarea id="message" ref=${area} rows="1" dir="auto" placeholder="Ask anything" value=${text}
-          onInput=${(event) => setText(event.target.value)} onKeyDown=${pressed} onPaste=${pasted}
+          onInput=${(event) => set({ text: event.target.value })} onKeyDown=${pressed} onPaste=${pasted}
           aria-describedby="composer-hint"></textarea>
         <div class="composer-row">
           <${ModelSelect} id="model" value=${settings.model} onChange=${(name) => change({ model: name })} />
           <${DeviceSelect} id="device" value=${settings.device || ""} onChange=${(device) => change({ device })} />
           ${model?.takes_images && html`<${PictureButton} onFiles=${add} />`}
-          ${hearing && html`<${IconButton} icon="mic" label="Ask by sound" aria-expanded=${listening ? "true" : "false"} onClick=${() => setListening(!listening)} />`}
+          ${hearing && html`<${IconButton} icon="mic" label="Ask by sound" aria-expanded=${listening ? "true" : "false"} onClick=${() => setListening(listening ? null : {})} />`}
           <span class="spacer"></span>
           <button type="button" class="quiet settings-button" onClick=${onSettings}>
             <${Icon} name="settings" /><span class="wide-only">Settings</span>${changed > 0 && html`<span class="badge" title="Settings that are not as they are by themselves">${changed}</span>`}
@@ -85,29 +86,14 @@ function grow(area) {
   area.style.height = `${Math.min(area.scrollHeight, 240)}px`;
 }
 
-async function readPictures(files) {
-  const read = [];
-  for (const file of files) {
-    if (!file.type.startsWith("image/")) continue;
-    if (file.size > MOST_PICTURE_BYTES) notify(`${file.name} is larger than 8 MiB.`, "error");
-    else read.push(await readFile(file, "url"));
-  }
-  return read;
+// What listens is loaded when it is first needed.
+function Listening(props) {
+  const [Voice, setVoice] = useState(null);
+  useEffect(() => {
+    load(new URL("./voice.js", import.meta.url).href).then((module) => setVoice(() => module.Voice), () => {
+      notify("Sound could not be loaded: the mesh does not answer.", "error");
+      props.onEnd("");
+    });
+  }, []);
+  return Voice && html`<${Voice} ...${props} />`;
 }
-
-function PictureButton({ onFiles }) {
-  const input = useRef(null);
-  return html`
-    <${IconButton} icon="image" label="Add a picture" onClick=${() => input.current.click()} />
-    <input ref=${input} type="file" accept="image/*" multiple hidden aria-label="Pictures"
-      onChange=${(event) => (onFiles([...event.target.files]), (event.target.value = ""))} />
-  `;
-}
-
-const Pictures = ({ images, onRemove }) => html`
-  <ul class="pictures">
-    ${images.map((url, i) => html`
-      <li key=${i}><img src=${url} alt=${`Picture ${i + 1}`} />
-        <${IconButton} icon="close" label=${`Remove picture ${i + 1}`} onClick=${() => onRemove(i)} /></li>`)}
-  </ul>
-`;

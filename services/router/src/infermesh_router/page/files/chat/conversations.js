@@ -128,7 +128,15 @@ export async function exportAll() {
   download(`infermesh-chats-${new Date().toISOString().slice(0, 10)}.json`, JSON.stringify({ infermesh: 1, conversations }, null, 1));
 }
 
-// Adds the conversations of a file; one that is here already comes as another one beside it.
+// The ids of the chats in whose messages a text is.
+export async function findInMessages(text) {
+  const sought = text.toLowerCase();
+  const holds = ({ content, reasoning = "" }) => `${content}\n${reasoning}`.toLowerCase().includes(sought);
+  return new Set((await readBodies()).filter(({ nodes }) => Object.values(nodes).some(holds)).map(({ id }) => id));
+}
+
+// Adds the conversations of a file, and returns how many. One that is here already, as it is in the file, is left out; one
+// that has changed since then comes as another one beside it.
 export async function importAll(text) {
   let told;
   try {
@@ -138,9 +146,17 @@ export async function importAll(text) {
   }
   const all = Array.isArray(told?.conversations) ? told.conversations : [told];
   const checked = all.map((each) => checkConversation(each, Object.keys(DEFAULTS)));
-  for (const each of checked) tell("kept", (await keep((await isHere(each.id)) ? { ...each, id: newId() } : each)).id);
+  let added = 0;
+  for (const each of checked) {
+    const here = await find(each.id);
+    if (here && isSame(here, each)) continue;
+    tell("kept", (await keep(here ? { ...each, id: newId() } : each)).id);
+    added++;
+  }
   await loadHeads();
-  return checked.length;
+  return { added, known: checked.length - added };
 }
 
-const isHere = async (id) => inUse.has(id) || chats.get().open?.id === id || Boolean(await readBody(id));
+const isSame = (one, other) => one.updated === other.updated && Object.keys(one.nodes).length === Object.keys(other.nodes).length;
+
+const find = async (id) => inUse.get(id) || (chats.get().open?.id === id ? chats.get().open : await readBody(id));

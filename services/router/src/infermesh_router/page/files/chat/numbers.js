@@ -5,7 +5,7 @@ import { endpointNames } from "../lib/mesh_feed.js";
 import { Spark } from "../lib/plots.js";
 import { reasonInWords } from "../lib/reasons.js";
 
-export function Numbers({ stats, moves, opened, onOpen }) {
+export function Numbers({ model, stats, moves, opened, onOpen }) {
   if (!stats.endpoint && !stats.ttftMs) return null;
   const gaps = stats.gaps || [];
   return html`
@@ -14,7 +14,10 @@ export function Numbers({ stats, moves, opened, onOpen }) {
         <span class=${`device ${stats.device || "unknown"}`}>${endpointNames(stats.endpoint, moves) || "unknown"}</span>
         <span class="why">${stats.reason ? reasonInWords(stats.reason) : "the model was still loading"}</span>
       </button>
+      ${gaps.length > 3 && html`
+        <${Spark} values=${gaps} width=${96} height=${18} label=${`Time between tokens, up to ${duration(Math.max(...gaps))}`} />`}
       <dl>
+        ${model && html`<${Figure} name="Model" value=${model} title="The model that answered" />`}
         <${Figure} name="First token" value=${duration(stats.ttftMs)} title="From your click to the first token (TTFT)" />
         ${stats.tokensPerS > 0 && html`<${Figure} name="Speed" value=${rate(stats.tokensPerS)} title="From the first token to the last" />`}
         ${stats.completionTokens > 0 && html`<${Figure} name="Tokens" value=${count(stats.completionTokens)} title="Tokens of the answer" />`}
@@ -23,8 +26,6 @@ export function Numbers({ stats, moves, opened, onOpen }) {
         ${stats.cachedTokens > 0 && html`<${Figure} name="Cached" value=${`${count(stats.cachedTokens)} of ${count(stats.promptTokens)}`} title="Tokens of the prompt that were in the prefix cache" />`}
         ${moves.length > 0 && html`<${Figure} name="Moved" value=${moves.length === 1 ? "once" : `${moves.length} times`} title="The stream went to another endpoint and lost nothing" />`}
       </dl>
-      ${gaps.length > 3 && html`
-        <${Spark} values=${gaps} width=${96} height=${18} label=${`Time between tokens, up to ${duration(Math.max(...gaps))}`} />`}
     </div>
   `;
 }

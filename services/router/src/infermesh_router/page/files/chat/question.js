@@ -1,7 +1,7 @@
 // A message of the user: its text and pictures, and how it is edited, which begins a branch.
 import { html, useEffect, useRef, useState } from "../lib/html.js";
 import { copyText } from "../lib/copy.js";
-import { IconButton, notify } from "../lib/ui.js";
+import { IconButton, isPlainEnter, notify } from "../lib/ui.js";
 import { isRunning, send } from "./answering.js";
 import { Branches } from "./branches.js";
 
@@ -14,7 +14,7 @@ export function Question({ conversation, node }) {
       notify(error.message, "error");
     }
   };
-  if (editing) return html`<${Editor} text=${node.content} onSend=${again} onClose=${() => setEditing(false)} />`;
+  if (editing) return html`<${Editor} text=${node.content} busy=${isRunning(conversation)} onSend=${again} onClose=${() => setEditing(false)} />`;
   return html`
     <article class="question" aria-label="You">
       ${node.images?.map((url, i) => html`<img key=${i} class="sent-picture" src=${url} alt=${`Picture ${i + 1}`} />`)}
@@ -28,7 +28,7 @@ export function Question({ conversation, node }) {
   `;
 }
 
-function Editor({ text, onSend, onClose }) {
+function Editor({ text, busy, onSend, onClose }) {
   const [typed, setTyped] = useState(text);
   const area = useRef(null);
   useEffect(() => {
@@ -37,13 +37,13 @@ function Editor({ text, onSend, onClose }) {
   }, []);
   const submit = (event) => {
     event.preventDefault();
-    if (!typed.trim()) return;
+    if (!typed.trim() || busy) return;
     onClose();
     onSend(typed.trim());
   };
   const pressed = (event) => {
     if (event.key === "Escape") onClose();
-    else if (event.key === "Enter" && !event.shiftKey && !event.isComposing) submit(event);
+    else if (isPlainEnter(event)) submit(event);
   };
   return html`
     <form class="editor" onSubmit=${submit}>
@@ -52,7 +52,7 @@ function Editor({ text, onSend, onClose }) {
       <div class="row end">
         <span class="hint spacer">The old message and its answers stay as a branch.</span>
         <button type="button" onClick=${onClose}>Cancel</button>
-        <button type="submit" class="primary" disabled=${!typed.trim()}>Send</button>
+        <button type="submit" class="primary" disabled=${!typed.trim() || busy} title=${busy ? "An answer is still coming" : undefined}>Send</button>
       </div>
     </form>
   `;

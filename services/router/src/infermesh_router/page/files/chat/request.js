@@ -1,7 +1,9 @@
 // Makes the body of /v1/chat/completions of a conversation's messages and settings.
+import { isRecord } from "./imported/fields.js";
 import { ancestry } from "./tree.js";
 
-const NUMBERS = ["temperature", "top_p", "max_tokens", "seed"];
+const NUMBERS = ["temperature", "top_p", "max_tokens"];
+const ESCAPED = { n: "\n", r: "\r", t: "\t", "\\": "\\" };
 
 // Throws an Error that names the setting that is wrong.
 export function requestOf(conversation, parent) {
@@ -10,22 +12,35 @@ export function requestOf(conversation, parent) {
   const body = { model: settings.model, messages: messagesOf(conversation, parent), session_id: conversation.id };
   if (settings.device) body.device = settings.device;
   for (const name of NUMBERS) if (settings[name] !== "" && settings[name] !== undefined) body[name] = Number(settings[name]);
-  const stops = (settings.stop || "").split("\n").filter(Boolean);
+  if (settings.seed) body.seed = wholeNumber(settings.seed);
+  const stops = stopsOf(settings.stop || "");
   if (stops.length) body.stop = stops;
-  const schema = parse(settings.schema, "The JSON schema");
+  const schema = readSchema(settings.schema);
   if (schema) body.response_format = { type: "json_schema", json_schema: { name: "answer", schema } };
-  const tools = parse(settings.tools, "The list of tools");
+  const tools = readTools(settings.tools);
   if (tools) body.tools = tools;
   return body;
 }
 
-export function parse(text, what) {
+// Seeds that receipts tell have up to 20 digits, more than numbers of JavaScript hold. Browsers of before 2025 round them.
+const wholeNumber = (digits) => (JSON.rawJSON && /^-?\d+$/.test(digits) ? JSON.rawJSON(digits.replace(/^(-?)0+(?=\d)/, "$1")) : Number(digits));
+
+// One a line, so that a new line inside of one is written as \n.
+const stopsOf = (text) => text.split("\n").filter(Boolean).map((line) => line.replace(/\\([nrt\\])/g, (_, letter) => ESCAPED[letter]));
+
+export const readSchema = (text) => parse(text, "The JSON schema", "an object, in {}", isRecord);
+export const readTools = (text) => parse(text, "The list of tools", "a list, in []", Array.isArray);
+
+function parse(text, what, wanted, isRight) {
   if (!text?.trim()) return null;
+  let told;
   try {
-    return JSON.parse(text);
+    told = JSON.parse(text);
   } catch (error) {
     throw new Error(`${what} is not JSON: ${error.message}`);
   }
+  if (!isRight(told)) throw new Error(`${what} must be ${wanted}.`);
+  return told;
 }
 
 function messagesOf(conversation, parent) {

@@ -20,7 +20,7 @@ export function ChatRoom({ rest }) {
   useEffect(() => void loadHeads(), []);
   useOpened(rest, open);
   useDefaultModel(open);
-  useShortcuts();
+  useShortcuts(open);
   if (!open) return html`<p class="loading" role="status">Opening…</p>`;
   const path = pathOf(open);
   const running = isRunning(open);
@@ -34,13 +34,18 @@ export function ChatRoom({ rest }) {
     if (rest[0] !== open.id) location.hash = `#/chat/${open.id}`;
     return true;
   };
+  const begin = () => {
+    location.hash = "#/chat";
+    startNew();
+  };
   return html`
     <div class=${`chat ${listed ? "listed" : ""}`}>
       <${Sidebar} open=${open} onClose=${() => setListed(false)} />
       <div class="talk">
         <div class="talk-head">
           <${IconButton} icon="menu" label="Conversations" className="list-button" onClick=${() => setListed(!listed)} />
-          <h1>${open.title}</h1>
+          <h1 dir="auto">${open.title}</h1>
+          ${path.length > 0 && html`<${IconButton} icon="plus" label="New chat" onClick=${begin} />`}
         </div>
         ${path.length
           ? html`<${Thread} key=${open.id} conversation=${open} path=${path} />`
@@ -98,10 +103,11 @@ function useDefaultModel(open) {
   }, [open, endpoints]);
 }
 
-function useShortcuts() {
+function useShortcuts(open) {
   useEffect(() => {
     const pressed = (event) => {
       const typing = event.target.closest?.("input, textarea, select, dialog");
+      const inside = typing && event.target.id !== "message"; // Escape closes dialogs and editors first
       if (event.key === "O" && event.ctrlKey && event.shiftKey) {
         event.preventDefault();
         location.hash = "#/chat";
@@ -109,9 +115,11 @@ function useShortcuts() {
       } else if (event.key === "/" && !typing && !event.ctrlKey && !event.metaKey) {
         event.preventDefault();
         document.getElementById("message")?.focus();
+      } else if (event.key === "Escape" && !inside && !event.isComposing && open && isRunning(open)) {
+        stop(open);
       }
     };
     addEventListener("keydown", pressed);
     return () => removeEventListener("keydown", pressed);
-  }, []);
+  }, [open]);
 }

@@ -1,17 +1,18 @@
 // The list of conversations: open, rename, delete, find, export, import.
-import { html, useRef, useState } from "../lib/html.js";
+import { html, useEffect, useRef, useState } from "../lib/html.js";
 import { day } from "../lib/format.js";
 import { Icon } from "../lib/icons.js";
 import { useStore } from "../lib/store.js";
 import { Dialog, IconButton, notify, readFile } from "../lib/ui.js";
 import { stopById } from "./answering.js";
-import { chats, exportAll, importAll, remove, rename, startNew } from "./conversations.js";
+import { chats, exportAll, findInMessages, importAll, remove, rename, startNew } from "./conversations.js";
 
 export function Sidebar({ open, onClose }) {
   const heads = useStore(chats, (state) => state.heads);
   const [sought, setSought] = useState("");
   const [asked, setAsked] = useState(null);
-  const shown = heads.filter((head) => head.title.toLowerCase().includes(sought.toLowerCase()));
+  const found = useFound(sought.trim());
+  const shown = heads.filter((head) => head.title.toLowerCase().includes(sought.trim().toLowerCase()) || found.has(head.id));
   const begin = () => {
     location.hash = "#/chat";
     startNew();
@@ -24,7 +25,7 @@ export function Sidebar({ open, onClose }) {
         <${Icon} name="plus" /> New chat
       </button>
       ${heads.length > 5 && html`
-        <input type="search" class="seek" placeholder="Find a chat" aria-label="Find a chat" value=${sought}
+        <input type="search" class="seek" placeholder="Find in chats" aria-label="Find in chats" value=${sought}
           onInput=${(event) => setSought(event.target.value)} />`}
       <ul class="heads">
         ${shown.map((head) => html`
@@ -39,6 +40,7 @@ export function Sidebar({ open, onClose }) {
             </span>
           </li>`)}
       </ul>
+      ${heads.length > 0 && !shown.length && html`<p class="hint" role="status">No chat has this.</p>`}
       ${!heads.length && html`<p class="hint">Chats are kept in this browser, and nowhere else.</p>`}
       <${Files} any=${heads.length > 0} />
     </aside>
@@ -48,6 +50,18 @@ export function Sidebar({ open, onClose }) {
   `;
 }
 
+// The ids of the chats that have a text in their messages; titles are sought at once.
+function useFound(text) {
+  const [found, setFound] = useState(new Set());
+  useEffect(() => {
+    let current = true;
+    if (text.length < 2) setFound(new Set());
+    else findInMessages(text).then((ids) => current && setFound(ids), () => {});
+    return () => (current = false);
+  }, [text]);
+  return found;
+}
+
 function Files({ any }) {
   const input = useRef(null);
   const take = async (event) => {
@@ -55,8 +69,9 @@ function Files({ any }) {
     event.target.value = "";
     if (!file) return;
     try {
-      const added = await importAll(await readFile(file));
-      notify(added === 1 ? "1 chat was added." : `${added} chats were added.`);
+      const { added, known } = await importAll(await readFile(file));
+      const already = known ? ` ${known === 1 ? "1 was" : `${known} were`} here already.` : "";
+      notify(`${added === 1 ? "1 chat was" : `${added || "No"} chats were`} added.${already}`);
     } catch (error) {
       notify(error.message, "error");
     }

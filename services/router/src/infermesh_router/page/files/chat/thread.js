@@ -6,24 +6,31 @@ import { Question } from "./question.js";
 
 const NEAR_PX = 60;
 
+// How much text there is below what is seen, in px.
+const leftOf = ({ scrollHeight, scrollTop, clientHeight }) => scrollHeight - scrollTop - clientHeight;
+
 export function Thread({ conversation, path }) {
-  const frame = useRef(null), inner = useRef(null), following = useRef(true);
+  const frame = useRef(null), inner = useRef(null), following = useRef(true), last = useRef(0);
   const [away, setAway] = useState(false);
   const toEnd = () => {
     following.current = true;
     frame.current.scrollTop = frame.current.scrollHeight;
+    last.current = frame.current.scrollTop;
   };
   useEffect(() => {
-    const grown = new ResizeObserver(() => following.current && toEnd());
+    const grown = new ResizeObserver(() => (following.current ? toEnd() : setAway(leftOf(frame.current) >= NEAR_PX)));
     grown.observe(inner.current);
     toEnd();
     return () => grown.disconnect();
   }, []);
   useEffect(toEnd, [path.at(-1).id]);
   const scrolled = () => {
-    const { scrollHeight, scrollTop, clientHeight } = frame.current;
-    following.current = scrollHeight - scrollTop - clientHeight < NEAR_PX;
-    setAway(!following.current);
+    const { scrollTop } = frame.current;
+    const left = leftOf(frame.current);
+    const upwards = scrollTop < last.current; // by the reader, or by the text that became shorter, which leaves nothing
+    following.current = upwards ? left < 1 : following.current || left < NEAR_PX;
+    last.current = scrollTop;
+    setAway(!following.current && left >= NEAR_PX);
   };
   return html`
     <div class="thread" ref=${frame} onScroll=${scrolled} tabindex="0" role="region" aria-label="Messages">

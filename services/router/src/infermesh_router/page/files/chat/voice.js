@@ -1,13 +1,14 @@
 // A question by sound: records the microphone or takes a file, and has a model of the mesh write down what is said.
 import { html, useEffect, useRef, useState } from "../lib/html.js";
+import { load } from "../lib/load.js";
 import { IconButton, notify } from "../lib/ui.js";
 
-const loadSound = () => import("../lib/sound.js");
+const loadSound = () => load(new URL("../lib/sound.js", import.meta.url).href);
 
 const notLoaded = () => notify("Sound could not be loaded: the mesh does not answer.", "error");
 
-// onEnd is called with what was said, or with "" when nothing is to be added.
-export function Voice({ model: loaded, onEnd }) {
+// onEnd is called with what was said, or with "" when nothing is to be added. A `file` is written down at once.
+export function Voice({ model: loaded, file, onEnd }) {
   const [model] = useState(loaded); // it may be unloaded meanwhile; the mesh loads it again then
   const [state, setState] = useState("idle"); // then "recording" or "writing"
   const [can, setCan] = useState(null);
@@ -33,6 +34,7 @@ export function Voice({ model: loaded, onEnd }) {
     const told = await transcribe(model.name, await take(), aborting.current.signal);
     onEnd(told.text.trim());
   });
+  useEffect(() => void (file && write(async () => file)), []);
   const begin = () => step("asking", async ({ record }) => {
     recording.current = await record();
     if (aborting.current.signal.aborted) return recording.current.cancel(); // closed while the browser asked

@@ -25,6 +25,7 @@ export class ApiError extends Error {
   }
 }
 
+export const BROKEN = "The connection broke before the answer was complete.";
 const UNREACHABLE = "The mesh does not answer. Is it running? `infermesh status` tells.";
 
 // A call; its answer has begun when this returns. Throws ApiError; an aborted call throws AbortError.
@@ -66,13 +67,18 @@ async function refusal(response) {
 export const getJson = async (path, options) => (await call(path, options)).json();
 export const postJson = async (path, body, options) => (await call(path, { ...options, method: "POST", body })).json();
 
+// Browsers say this each in their own words.
+function broke(error) {
+  throw error.name === "AbortError" ? error : new ApiError(BROKEN, { code: "unreachable" });
+}
+
 // The events of an answer: {event, data}, and {comment} for what is said meanwhile.
 export async function* serverEvents(response) {
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "", event = "message", data = [];
   try {
     for (;;) {
-      const { value, done } = await reader.read();
+      const { value, done } = await reader.read().catch(broke);
       if (done) return;
       const lines = (rest + value).split("\n");
       rest = lines.pop();

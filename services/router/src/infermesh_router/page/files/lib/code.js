@@ -1,6 +1,8 @@
 // Code blocks: their language, a button that copies, and colours once a block is complete.
 import DOMPurify from "../vendor/purify.js";
 import { copyFrom } from "./copy.js";
+import { load } from "./load.js";
+import { MARK, textWithoutMarks } from "./marks.js";
 
 const ALIASES = {
   sh: "bash", shell: "bash", zsh: "bash", console: "bash", "c++": "cpp", h: "c", hpp: "cpp", golang: "go", js: "javascript",
@@ -12,22 +14,43 @@ const KNOWN = new Set([
   "xml", "yaml",
 ]);
 const MOST = 30_000; // characters that are coloured
-let highlighter = null;
-const loaded = new Map();
+
+const parts = new Map(); // of the highlighter: its core and the languages, as promises
+
+// One that could not come is asked for again.
+function part(name) {
+  if (!parts.has(name)) {
+    const url = new URL(`../vendor/highlight/${name}.js`, import.meta.url).href;
+    const coming = load(url).then((module) => module.default);
+    coming.catch(() => parts.delete(name));
+    parts.set(name, coming);
+  }
+  return parts.get(name);
+}
 
 async function language(name) {
-  highlighter ??= import("../vendor/highlight/core.js").then((module) => module.default);
-  const core = await highlighter;
-  if (!loaded.has(name)) {
-    loaded.set(name, import(`../vendor/highlight/${name}.js`).then((module) => core.registerLanguage(name, module.default)));
-  }
-  await loaded.get(name);
+  const core = await part("core");
+  const grammar = await part(name);
+  if (!core.getLanguage(name)) core.registerLanguage(name, grammar);
   return core;
+}
+
+const nameOf = (told) => ALIASES[told.toLowerCase()] || told.toLowerCase();
+
+// Whether code gets colours once it is complete.
+export const isColoured = (text, language) => text.length < MOST && KNOWN.has(nameOf(language));
+
+// A block of code as the renderer makes it; its text is one node, which may grow.
+export function newCode(text, language) {
+  const pre = document.createElement("pre"), code = document.createElement("code");
+  code.dataset.language = language;
+  code.append(document.createTextNode(text));
+  pre.append(code);
+  return pre;
 }
 
 export function decorateCode(code, complete) {
   const told = code.dataset.language || "";
-  const name = ALIASES[told.toLowerCase()] || told.toLowerCase();
   const frame = document.createElement("figure");
   frame.className = "code";
   const head = document.createElement("figcaption");
@@ -37,14 +60,14 @@ export function decorateCode(code, complete) {
   button.type = "button";
   button.className = "quiet small";
   button.textContent = "Copy";
-  button.addEventListener("click", () => copyFrom(button, code.textContent));
+  button.addEventListener("click", () => copyFrom(button, textWithoutMarks(code)));
   head.append(label, button);
   const pre = code.parentNode;
   pre.tabIndex = 0;
   pre.dir = "ltr";
   pre.replaceWith(frame);
   frame.append(head, pre);
-  if (complete && KNOWN.has(name) && code.textContent.length < MOST && !code.textContent.includes("\uE000")) colour(code, name);
+  if (complete && isColoured(code.textContent, told) && !code.textContent.includes(MARK)) colour(code, nameOf(told));
 }
 
 async function colour(code, name) {

@@ -64,6 +64,16 @@ export async function keep(body, join = (mine) => mine) {
   return body;
 }
 
+// Keeps it as the page is left: there is no time to read what another tab kept meanwhile, nor to wait.
+export async function keepLeaving(body) {
+  const database = await open();
+  if (!database) return;
+  const transaction = database.transaction(["heads", "bodies"], "readwrite");
+  transaction.objectStore("heads").put(headOf(body));
+  transaction.objectStore("bodies").put(body);
+  transaction.commit();
+}
+
 export async function forget(id) {
   memory.heads.delete(id);
   memory.bodies.delete(id);

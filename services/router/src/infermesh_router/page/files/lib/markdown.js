@@ -4,17 +4,21 @@
 // marked makes passes DOMPurify before it becomes nodes.
 import { Marked } from "../vendor/marked.js";
 import DOMPurify from "../vendor/purify.js";
-import { decorateCode } from "./code.js";
+import { decorateCode, isColoured, newCode } from "./code.js";
+import { MARK, showMoves, withMarks } from "./marks.js";
+import { MATH, showMath } from "./math.js";
 
-const MARK = "\uE000"; // stands in the text where a stream moved
 const LONG_BLOCK = 50_000; // characters; longer blocks are shown as plain text
 const SAFE_LINK = /^(https?:|mailto:)/i;
 
 const escape = (text) =>
   text.replace(/[&<>"']/g, (c) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;" })[c]);
 
+const languageOf = ({ lang }) => (lang || "").split(/\s/)[0];
+
 const marked = new Marked({ gfm: true, breaks: true, async: false });
 marked.use({
+  extensions: MATH,
   renderer: {
     html: ({ text }) => escape(text),
     image: ({ href, text }) =>
@@ -23,7 +27,7 @@ marked.use({
       const inner = this.parser.parseInline(tokens);
       return SAFE_LINK.test(href) ? `<a href="${escape(href)}">${inner}</a>` : inner;
     },
-    code: ({ text, lang }) => `<pre><code data-language="${escape((lang || "").split(/\s/)[0])}">${escape(text)}</code></pre>`,
+    code: ({ text, lang }) => `<pre><code data-language="${escape(languageOf({ lang }))}">${escape(text)}</code></pre>`,
   },
 });
 
@@ -32,7 +36,7 @@ const ALLOWED = {
     "p", "br", "hr", "h1", "h2", "h3", "h4", "h5", "h6", "strong", "em", "del", "code", "pre", "blockquote", "ul", "ol",
     "li", "a", "table", "thead", "tbody", "tr", "th", "td", "img", "input",
   ],
-  ALLOWED_ATTR: ["href", "src", "alt", "start", "align", "data-language", "type", "checked", "disabled"],
+  ALLOWED_ATTR: ["href", "src", "alt", "start", "align", "data-language", "data-math", "type", "checked", "disabled"],
   ALLOW_DATA_ATTR: false,
   RETURN_DOM_FRAGMENT: true,
 };
@@ -62,6 +66,8 @@ export class MarkdownView {
     this.moves = moves;
     const source = withMarks(text, moves);
     if (source === this.source && !done) return;
+    if (this.done && source !== this.source) this.clear(); // it goes on, perhaps in the middle of what is drawn
+    this.done = done;
     this.source = source;
     const tail = source.slice(this.drawn);
     if (tail.length > LONG_BLOCK && this.growPlain(tail)) return;
@@ -84,6 +90,17 @@ export class MarkdownView {
     return true;
   }
 
+  // A block of code whose end is not there yet, or that is too long for colours, gets its new characters only.
+  growCode(token, complete) {
+    const before = this.last && this.lastCode;
+    if (!before || token.type !== "code" || token.lang !== before.lang || !token.text.startsWith(before.text)) return false;
+    if (token.text.includes(MARK) || (complete && isColoured(token.text, languageOf(token)))) return false;
+    this.last.querySelector("pre > code").firstChild.appendData(token.text.slice(before.text.length));
+    this.lastRaw = token.raw;
+    this.lastCode = token;
+    return true;
+  }
+
   finish(token) {
     this.draw(token, true);
     this.drawn += token.raw.length;
@@ -94,11 +111,13 @@ export class MarkdownView {
   draw(token, complete) {
     if (token.type === "space" || token.type === "def") return;
     if (this.last && token.raw === this.lastRaw && !complete) return;
+    if (this.growCode(token, complete)) return;
     const element = drawBlock(token, complete);
     if (this.last) this.last.replaceWith(element);
     else this.root.append(element);
     this.last = element;
     this.lastRaw = token.raw;
+    this.lastCode = token.type === "code" ? token : null;
     showMoves(element, this.moves);
   }
 }
@@ -107,6 +126,11 @@ function drawBlock(token, complete) {
   const block = document.createElement("div");
   block.className = "block";
   block.dir = "auto";
+  if (token.type === "code") {
+    block.append(newCode(token.text, languageOf(token)));
+    decorateCode(block.querySelector("code"), complete);
+    return block;
+  }
   if (token.raw.length > LONG_BLOCK || token.type === "rough") {
     block.classList.add("plain");
     block.append(document.createTextNode(token.raw));
@@ -119,6 +143,7 @@ function drawBlock(token, complete) {
   }
   for (const table of block.querySelectorAll("table")) wrapTable(table);
   for (const code of block.querySelectorAll("pre > code")) decorateCode(code, complete);
+  if (complete) showMath(block);
   return block;
 }
 
@@ -137,55 +162,4 @@ function roughBlocks(text) {
   const blocks = [];
   for (let at = 0; at < text.length; at += LONG_BLOCK) blocks.push({ type: "rough", raw: text.slice(at, at + LONG_BLOCK) });
   return blocks;
-}
-
-// Marks stand at the next white space, so that they do not cut words, and not on lines that are signs of Markdown's own
-// (fences, rows of tables, rules): those come after them.
-const SIGNS = /^\s*(```|~~~|\||[-=*_]{3,}\s*$)/;
-
-function placeOf(text, offset, from) {
-  let at = Math.max(offset, from);
-  while (at < text.length && at < offset + 40 && !/\s/.test(text[at])) at++;
-  for (;;) {
-    const line = text.lastIndexOf("\n", at - 1) + 1;
-    if (line <= from || !SIGNS.test(text.slice(line, at))) return at;
-    at = line - 1;
-  }
-}
-
-function withMarks(text, moves) {
-  const clean = text.includes(MARK) ? text.replaceAll(MARK, "\uFFFD") : text;
-  if (!moves.length) return withNewlines(clean);
-  let result = "", from = 0;
-  for (const { offset } of moves) {
-    const at = placeOf(clean, offset, from);
-    result += clean.slice(from, at) + MARK;
-    from = at;
-  }
-  return withNewlines(result + clean.slice(from));
-}
-
-// As marked's lexer has them: the lengths of its tokens are those of what is drawn.
-const withNewlines = (text) => (text.includes("\r") ? text.replace(/\r\n?/g, "\n") : text);
-
-function showMoves(element, moves) {
-  if (!moves?.length || !element.textContent.includes(MARK)) return;
-  const walker = document.createTreeWalker(element, NodeFilter.SHOW_TEXT);
-  const found = [];
-  while (walker.nextNode()) if (walker.currentNode.data.includes(MARK)) found.push(walker.currentNode);
-  let index = element.parentNode ? element.parentNode.querySelectorAll(".moved").length : 0;
-  for (const node of found) {
-    const parts = node.data.split(MARK);
-    const nodes = [parts[0]];
-    for (const part of parts.slice(1)) nodes.push(moveMark(moves[Math.min(index++, moves.length - 1)]), part);
-    node.replaceWith(...nodes);
-  }
-}
-
-function moveMark({ label, title }) {
-  const mark = document.createElement("span");
-  mark.className = "moved";
-  mark.title = title || "";
-  mark.textContent = label || "moved";
-  return mark;
 }

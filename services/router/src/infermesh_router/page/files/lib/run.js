@@ -1,34 +1,36 @@
 // One streamed chat answer: asks, gathers text, reasoning and tool calls, and measures what the client sees.
-import { call, getJson, serverEvents } from "./api.js";
+import { BROKEN, call, getJson, serverEvents } from "./api.js";
 import { onFailover } from "./mesh_feed.js";
 
 const RECEIPT_TRIES_MS = [0, 150, 400, 1000];
 
 // Begins an answer. The returned run changes until its status is "done", "stopped" or "failed"; `changed` is called
-// each time something has. `body` is that of /v1/chat/completions, or of /v1/completions if it has a prompt.
-export function startRun(body, changed = () => {}) {
-  const run = new Run(body, changed);
-  run.finished = run.go();
+// each time something has. `body` is that of /v1/chat/completions, or of /v1/completions if it has a prompt. `begun` is an
+// answer that is continued: {content, reasoning, moves}. `ended` is the promise of the whole answer, and `finished` that of
+// its receipt too, which may take seconds longer.
+export function startRun(body, changed = () => {}, begun = {}) {
+  const run = new Run(body, changed, begun);
+  run.ended = run.go();
+  run.finished = run.ended.then(() => run.takeReceiptLater());
   return run;
 }
 
 class Run {
   status = "waiting";
   note = ""; // what the mesh says while it waits: "loading qwen 62 %, 5 s left"
-  text = "";
-  reasoning = "";
   toolCalls = [];
   finishReason = "";
   error = "";
-  moves = []; // {offset, from, to, reason}: where in the text the stream went to another endpoint
+  moves; // {offset, from, to, reason}: where in the text the stream went to another endpoint
   gaps = []; // ms for each token, as they arrived
   stats = {};
 
-  constructor(body, changed) {
+  constructor(body, changed, { content = "", reasoning = "", moves = [] }) {
+    Object.assign(this, { text: content, reasoning, moves });
     this.body = { ...body, stream: true, stream_options: { include_usage: true, continuous_usage_stats: true } };
     this.changed = changed;
     this.aborting = new AbortController();
-    this.log = []; // [tokens, length of the text] after each chunk
+    this.log = [[0, content.length]]; // [tokens, length of the text] after each chunk
     this.tokens = 0;
   }
 
@@ -42,7 +44,7 @@ class Run {
 
   async go() {
     const begun = performance.now();
-    const unfollow = onFailover((event) => this.moved(event));
+    this.unfollow = onFailover((event) => this.moved(event));
     try {
       const response = await call(this.body.prompt === undefined ? "v1/chat/completions" : "v1/completions", {
         method: "POST", body: this.body, signal: this.aborting.signal,
@@ -57,8 +59,12 @@ class Run {
     }
     this.stats.totalMs = performance.now() - begun;
     this.changed();
+    return this;
+  }
+
+  async takeReceiptLater() {
     await this.readReceipt().catch(() => {});
-    unfollow();
+    this.unfollow();
     this.changed();
     return this;
   }
@@ -97,7 +103,7 @@ class Run {
       }
       this.changed();
     }
-    throw new Error("The connection broke before the answer was complete.");
+    throw new Error(BROKEN);
   }
 
   take(chunk) {

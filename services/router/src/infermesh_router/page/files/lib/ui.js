@@ -54,6 +54,10 @@ export const Empty = ({ title, children }) => html`
   <div class="empty"><h2>${title}</h2><p>${children}</p></div>
 `;
 
+// Whether a key says that a text is complete. While an input method composes, Enter chooses a word; Safari tells of that
+// Enter after the composition has ended, and only by its code.
+export const isPlainEnter = (event) => event.key === "Enter" && !event.shiftKey && !event.isComposing && event.keyCode !== 229;
+
 // A file for the user's disk.
 export function download(name, text, type = "application/json") {
   const link = document.createElement("a");
