@@ -1,6 +1,6 @@
 // What happened in the mesh, newest first, in sentences.
 import { html, useState } from "../lib/html.js";
-import { clock, duration } from "../lib/format.js";
+import { clock, duration, plural } from "../lib/format.js";
 import { endpointName } from "../lib/mesh_feed.js";
 import { failureInWords, reasonInWords } from "../lib/reasons.js";
 
@@ -11,7 +11,8 @@ const KINDS = [
   { name: "failover", label: "Moves" },
   { name: "state", label: "Endpoints" },
 ];
-const belongs = (event, kind) => kind === "all" || event.event === kind || (kind === "state" && event.event === "restart");
+const GROUPS = { restart: "state", gap: "state", lost: "state" };
+const belongs = ({ event }, kind) => kind === "all" || (GROUPS[event] || event) === kind;
 
 export function EventLog({ log }) {
   const [kind, setKind] = useState("all");
@@ -26,7 +27,7 @@ export function EventLog({ log }) {
         </div>
       </div>
       ${shown.length
-        ? html`<ol class="log" tabindex="0" aria-label="Events, newest first">${shown.map((event) => html`<${Line} key=${`${event.time}-${event.event}-${event.request_id || event.endpoint}`} event=${event} />`)}</ol>`
+        ? html`<ol class="log" tabindex="0" aria-label="Events, newest first">${shown.map((event) => html`<${Line} key=${event.id} event=${event} />`)}</ol>`
         : html`<p class="hint">Nothing yet. Ask something in the chat.</p>`}
     </section>
   `;
@@ -48,9 +49,28 @@ function sentence(event) {
       return html`Stream moved from <strong>${endpointName(event.from_endpoint)}</strong> to <strong>${endpointName(event.to_endpoint)}</strong> after ${event.after_tokens} tokens: ${failureInWords(event.reason)}`;
     case "restart":
       return event.what === "engine" ? html`The engine of ${event.model} on <strong>${name}</strong> started anew` : html`<strong>${name}</strong> started anew`;
+    case "gap":
+      return `What happened since ${clock(event.from)} is not known: there was no connection`;
+    case "lost":
+      return `${plural(event.events, "event")} came too fast or too long ago to be shown`;
     default:
-      return html`<strong>${name}</strong> ${event.before ? `is ${event.state}, was ${event.before}` : `joined, ${event.state}`}${event.message ? `: ${event.message}` : ""}`;
+      return html`${stateInWords(event, name)}${event.message ? `: ${event.message}` : ""}`;
   }
+}
+
+const BREAKERS = {
+  open: "opened: it failed lately and is left alone for a while",
+  half_open: "lets one request pass, as a trial",
+  closed: "closed again",
+};
+
+function stateInWords({ state, before, breaker, breaker_before: breakerBefore }, name) {
+  const was = before === "unknown" ? "" : `, was ${before}`; // it had just joined
+  if (!before) return html`<strong>${name}</strong> joined${state === "unknown" ? "" : `, ${state}`}`;
+  if (state === before) return html`The circuit breaker of <strong>${name}</strong> ${BREAKERS[breaker]}`;
+  if (state === "gone") return html`<strong>${name}</strong> left${was}`;
+  const broken = breaker !== breakerBefore ? `, and its circuit breaker ${BREAKERS[breaker]}` : "";
+  return html`<strong>${name}</strong> is ${state}${was}${broken}`;
 }
 
 // "would be done first, in 0.8 s; cpu: 4.1 s"

@@ -16,11 +16,6 @@ import { ManageHint } from "./models.js";
 await addStyle("mesh");
 
 const SPANS = [{ seconds: 60, label: "1 min" }, { seconds: 300, label: "5 min" }, { seconds: 900, label: "15 min" }];
-const MARKS = {
-  failover: { label: "moved", color: "--series-5" },
-  restart: { label: "restart", color: "--series-3" },
-  state: { label: "", color: "--series-6" },
-};
 
 export function MeshRoom() {
   const { endpoints, queues, log, mayManage, version, history } = useStore(mesh);
@@ -48,7 +43,16 @@ export function MeshRoom() {
 }
 
 const NOTABLE = new Set(["draining", "failed", "unreachable", "gone"]);
-const isMarked = ({ event, state }) => event === "failover" || event === "restart" || (event === "state" && NOTABLE.has(state));
+
+// What stands on the axis of time for an event, if anything.
+function markOf({ event, time, state, before, breaker }) {
+  if (event === "failover") return { time, label: "moved", color: "--series-5" };
+  if (event === "restart") return { time, label: "restart", color: "--series-3" };
+  if (event === "gap") return { time, label: "connected again", color: "--muted" };
+  if (event !== "state") return null;
+  if (state !== before && NOTABLE.has(state)) return { time, label: state, color: "--series-6" };
+  return state === before && breaker === "open" ? { time, label: "breaker open", color: "--series-4" } : null;
+}
 
 function summary(endpoints) {
   const running = endpoints.reduce((sum, each) => sum + each.running, 0);
@@ -60,9 +64,7 @@ function Rates({ endpoints, log, version, history }) {
   const [span, setSpan] = useState(300);
   const drawn = useMemo(() => together(endpoints.map((each) => history.get(each.address) || []), span), [version, span, endpoints.length]);
   const series = endpoints.map((each, i) => ({ label: each.address, color: colorOf(i).slice(4, -1), values: drawn.values[i] }));
-  const marks = log.filter(isMarked).map((event) => ({
-    ...MARKS[event.event], time: event.time, label: MARKS[event.event].label || event.state,
-  }));
+  const marks = useMemo(() => log.map(markOf).filter(Boolean), [log]);
   const total = endpoints.reduce((sum, each) => sum + (history.get(each.address)?.at(-1)?.tokens_per_s || 0), 0);
   return html`
     <section class="card rates">
