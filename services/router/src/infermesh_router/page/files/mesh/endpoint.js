@@ -36,7 +36,7 @@ export function EndpointCard({ endpoint, color, points, mayManage }) {
         <${Figure} name="Decode" value=${rate(latest?.tokens_per_s || 0)} />
         ${endpoint.failovers > 0 && html`<${Figure} name="Streams moved away" value=${count(endpoint.failovers)} />`}
       </dl>
-      <${Spark} values=${points.slice(-120).map((point) => point.tokens_per_s)} width=${400} height=${34} color=${color} label=${`Tokens per second of ${endpoint.name}`} />
+      <${Spark} values=${points.slice(-120).map((point) => point.tokens_per_s)} width=${400} height=${34} color=${color} label=${`Tokens per second of ${endpoint.name}: ${rate(latest?.tokens_per_s || 0)} now`} />
       <${LoadedModels} endpoint=${endpoint} mayManage=${mayManage} />
     </section>
   `;

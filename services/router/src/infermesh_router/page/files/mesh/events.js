@@ -2,6 +2,7 @@
 import { html, useState } from "../lib/html.js";
 import { clock, duration, plural } from "../lib/format.js";
 import { endpointName } from "../lib/mesh_feed.js";
+import { RequestDialog } from "./request.js";
 import { failureInWords, reasonInWords } from "../lib/reasons.js";
 
 const SHOWN = 100;
@@ -16,6 +17,7 @@ const belongs = ({ event }, kind) => kind === "all" || (GROUPS[event] || event) 
 
 export function EventLog({ log }) {
   const [kind, setKind] = useState("all");
+  const [opened, setOpened] = useState("");
   const shown = log.filter((event) => belongs(event, kind)).slice(-SHOWN).reverse();
   return html`
     <section class="card events">
@@ -27,16 +29,18 @@ export function EventLog({ log }) {
         </div>
       </div>
       ${shown.length
-        ? html`<ol class="log" tabindex="0" aria-label="Events, newest first">${shown.map((event) => html`<${Line} key=${event.id} event=${event} />`)}</ol>`
+        ? html`<ol class="log" tabindex="0" aria-label="Events, newest first">${shown.map((event) => html`<${Line} key=${event.id} event=${event} onOpen=${setOpened} />`)}</ol>`
         : html`<p class="hint">Nothing yet. Ask something in the chat.</p>`}
+      ${opened && html`<${RequestDialog} requestId=${opened} onClose=${() => setOpened("")} />`}
     </section>
   `;
 }
 
-const Line = ({ event }) => html`
+const Line = ({ event, onOpen }) => html`
   <li class=${event.event}>
     <time>${clock(event.time)}</time>
-    <p>${sentence(event)}${event.model && event.event !== "restart" && html` <span class="log-model">${event.model}</span>`}</p>
+    <p>${sentence(event)}${event.model && event.event !== "restart" && html` <span class="log-model">${event.model}</span>`}${event.request_id && html`
+      ${" "}<button type="button" class="link" title="What became of the request" onClick=${() => onOpen(event.request_id)}>receipt</button>`}</p>
   </li>
 `;
 
@@ -76,6 +80,8 @@ function stateInWords({ state, before, breaker, breaker_before: breakerBefore },
 // "would be done first, in 0.8 s; cpu: 4.1 s"
 function whyChosen({ reason, seconds, runners_up: others }) {
   const words = reasonInWords(reason);
-  if (!others?.length) return words;
-  return `${words}, in ${duration(1000 * seconds)}; ${others.map((each) => `${endpointName(each.endpoint)}: ${duration(1000 * each.seconds)}`).join(", ")}`;
+  if (!(seconds > 0)) return words;
+  const done = reason === "least_seconds_to_drain" ? `${words}, in` : `${words}; would be done in`;
+  const compared = (others || []).map((each) => `; ${endpointName(each.endpoint)}: ${duration(1000 * each.seconds)}`);
+  return `${done} ${duration(1000 * seconds)}${compared.join("")}`;
 }

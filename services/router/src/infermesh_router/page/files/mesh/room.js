@@ -1,6 +1,6 @@
 // The mesh, live: its endpoints, rates over the last minutes, queues, and what happened.
 import { html, useMemo, useState } from "../lib/html.js";
-import { plural, rate } from "../lib/format.js";
+import { clock, plural, rate } from "../lib/format.js";
 import { mesh } from "../lib/mesh_feed.js";
 import { colorOf } from "../lib/plots.js";
 import { useStore } from "../lib/store.js";
@@ -11,7 +11,7 @@ import { EndpointCard } from "./endpoint.js";
 import { EventLog } from "./events.js";
 import { Queues } from "./queues.js";
 import { together } from "./history.js";
-import { ManageHint } from "./models.js";
+import { ManageHint } from "./managing.js";
 
 await addStyle("mesh");
 
@@ -60,6 +60,19 @@ function summary(endpoints) {
   return `${plural(endpoints.length, "endpoint")}, ${plural(models, "model")} loaded, ${plural(running, "sequence")} running`;
 }
 
+const MOST_TOLD = 6;
+const listed = (all) => `${all.slice(0, MOST_TOLD).join("; ")}${all.length > MOST_TOLD ? `; and ${all.length - MOST_TOLD} more` : ""}`;
+
+// The plot for those who do not see it: the busiest endpoints, and the last marks.
+function inWords(endpoints, { values, from }, marks, span) {
+  const rates = endpoints
+    .map(({ name }, i) => ({ name, now: values[i].at(-1) || 0, most: values[i].reduce((most, each) => Math.max(most, each || 0), 0) }))
+    .sort((a, b) => b.most - a.most)
+    .map(({ name, now, most }) => `${name} ${rate(now)} now, ${rate(most)} at most`);
+  const told = marks.filter(({ time }) => time >= from).reverse().map(({ label, time }) => `${label} at ${clock(time)}`);
+  return `Tokens per second over the last ${plural(span / 60, "minute")}. ${listed(rates)}.${told.length ? ` Marked: ${listed(told)}.` : ""}`;
+}
+
 function Rates({ endpoints, log, version, history }) {
   const [span, setSpan] = useState(300);
   const drawn = useMemo(() => together(endpoints.map((each) => history.get(each.address) || []), span), [version, span, endpoints.length]);
@@ -80,7 +93,7 @@ function Rates({ endpoints, log, version, history }) {
         </div>
       </div>
       <${Timeline} times=${drawn.times} series=${series} marks=${marks} from=${drawn.from} to=${drawn.to} top=${10}
-        label=${`Tokens per second of each endpoint over the last ${span / 60} minutes`} format=${(value) => rate(value).replace(" tok/s", "")} />
+        label=${inWords(endpoints, drawn, marks, span)} format=${(value) => rate(value).replace(" tok/s", "")} />
     </section>
   `;
 }
