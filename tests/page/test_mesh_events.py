@@ -12,6 +12,8 @@ from playwright.sync_api import Browser, Locator, Page, Route, expect
 
 from tests.e2e.mesh import SIMULATED, Mesh, NewMesh
 from tests.page.conftest import PATIENCE_MS, opened_page
+from tests.page.crowd import crowd
+from tests.page.pages import main_thread_s
 
 SILENT_MS = 15_000
 MODULE = """import(document.querySelector("script[src*='app.js']").src.replace("app.js", "lib/{}.js"))"""
@@ -124,13 +126,41 @@ def test_endpoints_that_are_long_gone_take_no_memory(page: Page, mesh: Mesh) -> 
     page.goto("/")
     kept = page.evaluate(
         """async () => {
-          const { record } = await IMPORTED;
-          const history = new Map();
+          const { newHistory, record } = await IMPORTED;
+          const history = newHistory();
           const endpoint = (address) => ({ address, generated_tokens: 0 });
           for (let time = 0; time < 4000; time++) {
             record(history, [endpoint("stays"), endpoint(`pod-${time >> 3}`)], time, false);
           }
-          return [history.size, history.get("stays").length];
+          return [history.rates.size, history.rates.get("stays").length, history.told.size];
         }""".replace("IMPORTED", MODULE.format("mesh_history"))
     )
-    assert kept == [114, 901]
+    addresses, points, told = kept
+    assert addresses == told < 140
+    assert 900 < points < 1022
+
+
+@pytest.mark.parametrize(("count", "legend"), [(6, 6), (12, 2), (60, 2)])
+def test_a_large_mesh_is_readable_and_leaves_the_page_quick(page: Page, mesh: Mesh, count: int, legend: int) -> None:
+    """The main thread takes some milliseconds for each snapshot, with a plot of a quarter of an hour."""
+    session = page.context.new_cdp_session(page)
+    session.send("Performance.enable", {"timeDomain": "threadTicks"})
+    page.add_init_script(crowd(count, every_ms=100, past_s=890))
+    page.goto("/#/mesh")
+    expect(page.locator(".endpoint")).to_have_count(count)
+    expect(page.locator(".legend li")).to_have_count(legend)
+    expect(page.locator(".timeline canvas")).to_be_visible()
+    page.get_by_role("button", name="15 min").click()
+    told, busy_s = page.evaluate("window.told"), main_thread_s(session)
+    page.wait_for_function(f"() => window.told >= {told + 40}")
+    assert (main_thread_s(session) - busy_s) / 40 < 0.02
+    page.set_viewport_size({"width": 360, "height": 720})
+    assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+
+
+def test_what_is_shown_follows_the_mesh_although_it_is_drawn_seldom(page: Page, mesh: Mesh) -> None:
+    page.add_init_script(crowd(60, every_ms=100))
+    page.goto("/#/mesh")
+    running = page.locator(".endpoint").first.locator("dd").first
+    before = running.inner_text()
+    expect(running).not_to_have_text(before)

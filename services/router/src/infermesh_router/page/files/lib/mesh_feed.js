@@ -1,6 +1,6 @@
 // Follows the mesh's events: endpoints, queues, a log of what happened, and the last minutes of figures.
 import { ApiError, access, call, getJson, serverEvents } from "./api.js";
-import { record } from "./mesh_history.js";
+import { newHistory, record } from "./mesh_history.js";
 import { owner } from "./owner.js";
 import { createStore } from "./store.js";
 
@@ -8,9 +8,9 @@ const MOST_LOG = 300;
 const AGAIN_MS = [500, 1000, 2000, 5000];
 const SILENT_MS = 15_000; // snapshots come every 5 s at least, so the stream is dead by then
 
-// status: "connecting", "live" or "lost". imports: newest first. history: by address, a list of {time, tokens_per_s}.
+// status: "connecting", "live" or "lost". imports: newest first. history: see mesh_history.js; version: how often it grew.
 export const mesh = createStore({
-  status: "connecting", problem: "", mayManage: false, endpoints: [], queues: [], imports: [], log: [], history: new Map(), version: 0,
+  status: "connecting", problem: "", mayManage: false, endpoints: [], queues: [], imports: [], log: [], history: newHistory(), version: 0,
 });
 
 const failoverListeners = new Set();
