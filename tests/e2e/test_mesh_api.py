@@ -22,10 +22,12 @@ Told = dict[str, Any]
 class Listener:
     """Follows the events of a mesh in a thread."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, last_id: str = "") -> None:
         self._events: list[tuple[str, Told]] = []
         self._more = threading.Condition()
-        self._client = httpx.Client(base_url=url, timeout=WAIT_S)
+        self.last_id = last_id
+        headers = {"last-event-id": last_id} if last_id else {}
+        self._client = httpx.Client(base_url=url, timeout=WAIT_S, headers=headers)
         self._thread = threading.Thread(target=self._follow, daemon=True)
         self._thread.start()
 
@@ -37,6 +39,11 @@ class Listener:
                 assert self._more.wait(deadline_s - time.monotonic()), (kind, self._events)
         return found[0]
 
+    def all_of(self, kind: str) -> list[Told]:
+        """The events of a kind so far."""
+        with self._more:
+            return [told for name, told in self._events if name == kind]
+
     def _follow(self) -> None:
         try:
             with self._client.stream("GET", "/mesh/v1/events") as stream:
@@ -45,6 +52,8 @@ class Listener:
                     name, _, value = line.partition(": ")
                     if name == "event":
                         kind = value
+                    elif name == "id":
+                        self.last_id = value
                     elif name == "data":
                         with self._more:
                             self._events.append((kind, json.loads(value)))
@@ -98,6 +107,18 @@ def test_a_choice_and_its_receipt(mesh: Mesh, http: httpx.Client) -> None:
     assert "secret" not in json.dumps(receipt)
     newest = http.get("/mesh/v1/requests?limit=1").json()["receipts"]
     assert [each["request_id"] for each in newest] == [request_id]
+
+
+def test_a_listener_that_comes_back_gets_what_it_missed(mesh: Mesh, http: httpx.Client) -> None:
+    had = ask(http).headers["x-request-id"]
+    listener = Listener(mesh.envoy.http)
+    listener.wait_for("choice", lambda told: told["request_id"] == had)
+    last_id = listener.last_id
+    missed = ask(http).headers["x-request-id"]
+    back = Listener(mesh.envoy.http, last_id)
+    back.wait_for("snapshot")
+    assert [told["request_id"] for told in back.all_of("choice")] == [missed]
+    assert not back.all_of("lost")
 
 
 def test_a_killed_worker_is_seen(mesh: Mesh, http: httpx.Client) -> None:

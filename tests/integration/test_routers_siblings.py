@@ -146,6 +146,32 @@ async def test_either_router_tells_what_happens_at_both(mesh: Pair) -> None:
     assert b"event: snapshot" in seen
 
 
+async def test_a_listener_goes_on_at_another_router(mesh: Pair) -> None:
+    """Where it was with the events of both, so that it gets none twice."""
+    for name in ("had here", "had there"):
+        await generate(mesh.routers[name == "had there"], ask(), request_id=name)
+    seen, last_id = await events_until(mesh.routers[0], (b'"had here"', b'"had there"'))
+    for router in mesh.routers:
+        await generate(router, ask(), request_id=f"new {router.address}")
+    new = [f'"new {router.address}"'.encode() for router in mesh.routers]
+    seen, _ = await events_until(mesh.routers[1], new, last_id)
+    assert [seen.count(each) for each in (b'"had here"', b'"had there"', *new)] == [0, 0, 1, 1]
+
+
+async def events_until(router: RunningRouter, texts: Sequence[bytes], last_id: str = "") -> tuple[bytes, str]:
+    """The events until all texts have come and a snapshot after them, and the id of the last one."""
+    metadata = (("last-event-id", last_id),) if last_id else ()
+    watch = mesh_pb2_grpc.MeshServiceStub(router.channel).WatchEvents(mesh_pb2.WatchEventsRequest(), metadata=metadata)
+    seen = b""
+    try:
+        async with asyncio.timeout(20):
+            while not all(text in seen for text in texts):
+                seen += (await watch.read()).data
+    finally:
+        watch.cancel()
+    return seen, seen.rpartition(b"\nid: ")[2].partition(b"\n")[0].decode()
+
+
 async def test_either_router_drains_an_endpoint_of_the_streams_of_both(mesh: Pair) -> None:
     begun = [asyncio.Event() for _ in range(8)]
     streams = [asyncio.create_task(generate(mesh.routers[i % 2], ask(200), begun=each)) for i, each in enumerate(begun)]

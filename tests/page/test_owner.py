@@ -9,6 +9,7 @@ from playwright.sync_api import Page, Request, expect
 from infermesh_client.mesh.manage_key import managing_url, write_opening
 from infermesh_client.settings import Home
 from tests.e2e.mesh import Mesh
+from tests.page.pages import check_accessible
 
 HEADER = "x-infermesh-manage-key"
 HINT = "Open the page with infermesh ui to drain and load."
@@ -87,4 +88,21 @@ def test_the_file_that_a_browser_is_given_leads_to_the_page(page: Page, mesh: Me
     page.goto(file.as_uri())
     expect(page).to_have_url(f"{mesh.envoy.http}/")
     show_endpoints(page)
+    expect(page.get_by_label("Drain cpu")).to_be_visible()
+
+
+def test_who_has_a_key_enters_it_once(page: Page, mesh: Mesh) -> None:
+    page.goto("/")
+    show_endpoints(page)
+    page.get_by_role("button", name="Enter a key").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_label("Key").fill("not-the-key")
+    page.keyboard.press("Enter")
+    expect(dialog.get_by_role("alert")).to_contain_text("does not take this key")
+    check_accessible(page)
+    dialog.get_by_label("Key").fill(f" {mesh.manage_key} ")
+    page.keyboard.press("Enter")
+    expect(page.get_by_label("Drain cpu")).to_be_visible()
+    expect(dialog).to_have_count(0)
+    page.reload()
     expect(page.get_by_label("Drain cpu")).to_be_visible()

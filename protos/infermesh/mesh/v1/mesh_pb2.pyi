@@ -288,20 +288,22 @@ class RestartEvent(_message.Message):
     def __init__(self, time: _Optional[float] = ..., endpoint: _Optional[str] = ..., what: _Optional[str] = ..., model: _Optional[str] = ...) -> None: ...
 
 class StateEvent(_message.Message):
-    __slots__ = ("time", "endpoint", "state", "before", "breaker", "message")
+    __slots__ = ("time", "endpoint", "state", "before", "breaker", "message", "breaker_before")
     TIME_FIELD_NUMBER: _ClassVar[int]
     ENDPOINT_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     BEFORE_FIELD_NUMBER: _ClassVar[int]
     BREAKER_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    BREAKER_BEFORE_FIELD_NUMBER: _ClassVar[int]
     time: float
     endpoint: str
     state: str
     before: str
     breaker: str
     message: str
-    def __init__(self, time: _Optional[float] = ..., endpoint: _Optional[str] = ..., state: _Optional[str] = ..., before: _Optional[str] = ..., breaker: _Optional[str] = ..., message: _Optional[str] = ...) -> None: ...
+    breaker_before: str
+    def __init__(self, time: _Optional[float] = ..., endpoint: _Optional[str] = ..., state: _Optional[str] = ..., before: _Optional[str] = ..., breaker: _Optional[str] = ..., message: _Optional[str] = ..., breaker_before: _Optional[str] = ...) -> None: ...
 
 class LostEvent(_message.Message):
     __slots__ = ("events",)

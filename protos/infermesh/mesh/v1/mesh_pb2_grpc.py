@@ -134,7 +134,8 @@ class MeshServiceServicer:
         JSON: `snapshot` a Snapshot, `choice` a ChoiceEvent, `failover` a FailoverEvent, `restart` a RestartEvent, `state` a
         StateEvent, `lost` a LostEvent. First come the last events that were kept (at most 200), then a snapshot, then each
         event as it happens, with snapshots in between: at most one every 0.5 s when something changed, and at least one
-        every 5 s. RESOURCE_EXHAUSTED when too many listen.
+        every 5 s. Who sends the id of the last event that it had as the header, or metadata, last-event-id, gets those after
+        it, as far as they are kept. RESOURCE_EXHAUSTED when too many listen.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -147,3 +147,28 @@ def test_calls_that_are_always_refused_say_what_to_use_instead() -> None:
     responses = PATHS["/api/create"]["post"]["responses"]
     assert "200" not in responses
     assert "infermesh models import" in responses["501"]["description"]
+
+
+def test_what_the_mesh_tells_is_described() -> None:
+    answer = PATHS["/mesh/v1/requests/{request_id}"]["get"]["responses"]["200"]["content"]["application/json"]
+    assert answer == {"schema": {"$ref": "#/components/schemas/MeshReceipt"}}
+    receipt = _schema("MeshReceipt")["properties"]
+    assert receipt["seed"]["type"] == "string"  # as JSON has integers of 64 bits
+    assert receipt["arrived_at"] == {"type": "string", "format": "date-time"}
+    assert receipt["runners_up"] == {"type": "array", "items": {"$ref": "#/components/schemas/MeshCandidate"}}
+    assert _schema("MeshEndpoint")["properties"]["choices"]["additionalProperties"] == {"type": "number"}
+    assert "load_fraction" not in _schema("MeshModel")["required"]
+    events = PATHS["/mesh/v1/events"]["get"]
+    assert [each["name"] for each in events["parameters"]] == ["Last-Event-ID"]
+    assert "MeshFailoverEvent" in events["responses"]["200"]["content"]["text/event-stream"]["schema"]["description"]
+    for name in ("MeshSnapshot", "MeshFailoverEvent", "MeshLostEvent"):
+        assert _schema(name)["properties"]
+
+
+def test_what_the_mesh_is_asked_with_is_described() -> None:
+    (limit,) = PATHS["/mesh/v1/requests"]["get"]["parameters"]
+    assert (limit["in"], limit["schema"]["maximum"]) == ("query", 200)
+    assert PATHS["/mesh/v1/endpoints/{address}:resume"]["post"]["requestBody"]["required"] is False
+    assert PATHS["/mesh/v1/imports"]["post"]["requestBody"]["required"] is True
+    removing = PATHS["/mesh/v1/models/{model}"]["delete"]["parameters"]
+    assert [(each["name"], each["in"]) for each in removing] == [("model", "path"), ("endpoint", "query")]

@@ -35,11 +35,11 @@ def test_listeners_share_one_encoding() -> None:
         made.append(1)
         return {"a": 1}
 
-    event = Event(0, "choice", make, client="", model="")
+    event = Event("a1", 0, "choice", make, client="", model="")
     assert not made, "nothing is encoded before somebody reads"
     assert event.encoded is event.encoded
     assert made == [1]
-    assert event.encoded == b'event: choice\ndata: {"a":1}\n\n'
+    assert event.encoded == b'event: choice\nid: a1-1\ndata: {"a":1}\n\n'
 
 
 def test_a_choice_tells_what_the_contract_says() -> None:

@@ -12,6 +12,7 @@ import pytest
 from infermesh.admin.v1 import admin_pb2 as admin
 from infermesh_router.fleet.changes import Changes
 from infermesh_router.journal.journal import Journal
+from infermesh_router.journal.positions import read_positions
 from infermesh_router.mesh.feed import Feed
 from infermesh_router.mesh.view import MeshView
 from infermesh_router.mesh.viewer import Viewer
@@ -58,7 +59,11 @@ class Fed:
 def read(block: bytes) -> list[tuple[str, dict[str, Any]]]:
     """The events of a block."""
     parted = [event.partition("\ndata: ") for event in block.decode().split("\n\n") if event]
-    return [(kind.removeprefix("event: "), json.loads(data)) for kind, _, data in parted]
+    return [(kind.partition("\n")[0].removeprefix("event: "), json.loads(data)) for kind, _, data in parted]
+
+
+def last_id(block: bytes) -> str:
+    return next(line for line in reversed(block.decode().splitlines()) if line.startswith("id: ")).removeprefix("id: ")
 
 
 async def next_of(stream: AsyncIterator[bytes]) -> list[tuple[str, dict[str, Any]]]:
@@ -83,6 +88,37 @@ async def test_the_kept_events_come_first_then_a_snapshot(fed: Fed) -> None:
     snapshot = first[-1][1]
     assert [endpoint["address"] for endpoint in snapshot["endpoints"]] == ["h:1"]
     assert snapshot["queues"] == [{"model": "m", "waiting": 2, "oldest_s": 1.5, "limit": 7}]
+
+
+async def test_who_comes_back_gets_what_it_has_not_had(fed: Fed) -> None:
+    """And nothing twice; what is not kept any more is told as lost."""
+    stream, feed = fed.feed().follow(EVERYBODY), fed.feed()
+    fed.choose("had")
+    had = read_positions(last_id(await anext(stream)))
+    fed.choose("new")
+    back = await next_of(feed.follow(EVERYBODY, had))
+    assert [told.get("request_id", kind) for kind, told in back] == ["new", "snapshot"]
+    for number in range(8):
+        fed.choose(str(number))
+    late = await next_of(feed.follow(EVERYBODY, had))
+    assert [told.get("request_id", kind) for kind, told in late] == ["lost", "3", "4", "5", "6", "7", "snapshot"]
+    assert late[0][1] == {"events": 4}
+
+
+async def test_an_id_of_another_journal_or_of_later_is_no_harm(fed: Fed) -> None:
+    fed.choose("a")
+    for had in ({"another": 7}, {fed.journal.name: 99}, read_positions("nonsense, or more")):
+        first = await next_of(fed.feed().follow(EVERYBODY, had))
+        assert [kind for kind, _ in first] == [*(() if fed.journal.name in had else ("choice",)), "snapshot"]
+
+
+async def test_another_router_goes_on_where_its_listener_was(fed: Fed) -> None:
+    fed.choose("had")
+    fed.choose("new")
+    events = fed.feed().follow_events(EVERYBODY, kept=False, after={fed.journal.name: 1})
+    assert [told["request_id"] for _, told in await next_of(events)] == ["new"]
+    of_an_older_version = fed.feed().follow_events(EVERYBODY, kept=True)
+    assert [told["request_id"] for _, told in await next_of(of_an_older_version)] == ["had", "new"]
 
 
 async def test_events_and_snapshots_follow(fed: Fed) -> None:

@@ -69,6 +69,17 @@ async def test_states(watched: Watched) -> None:
     await watched.fleet.close()
 
 
+async def test_a_breaker_that_opens_is_told_with_what_it_was(watched: Watched) -> None:
+    watched.report()
+    watched.news()
+    breaker = watched.fleet.get(ADDRESS).breaker
+    while breaker.state.value == "closed":
+        breaker.fail(probe=breaker.enter())
+    ((_, told),) = watched.news()
+    assert (told["state"], told["before"]) == ("ready", "ready")
+    assert (told["breaker"], told["breaker_before"]) == ("open", "closed")
+
+
 async def test_a_worker_that_starts_anew(watched: Watched) -> None:
     watched.report(tokens=50)
     watched.news()

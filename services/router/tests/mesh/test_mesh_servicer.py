@@ -165,7 +165,7 @@ async def test_a_listener_who_leaves_gives_its_place_back() -> None:
     left: list[str] = []
 
     class Fed:
-        async def follow(self, _viewer: object) -> AsyncIterator[bytes]:
+        async def follow(self, _viewer: object, _last_id: str) -> AsyncIterator[bytes]:
             try:
                 yield b"a"
                 yield b"b"

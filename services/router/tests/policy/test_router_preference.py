@@ -23,9 +23,9 @@ def ask(chooser: Chooser, endpoints: list[EndpointSnapshot], wanted: Wanted = W)
 def test_a_small_model_goes_to_the_gpu_until_it_overflows_and_says_so() -> None:
     now_s = 0.0
     chooser = Chooser(clock=lambda: now_s)
-    assert ask(chooser, [cpu(), gpu()]) == ("gpu", "only_endpoint")
+    assert ask(chooser, [cpu(), gpu()]) == ("gpu", "size_rule")
     now_s = 0.1
-    assert ask(chooser, [cpu(), gpu(sequences=20)]) == ("gpu", "only_endpoint")  # 2.6 s to drain: not yet
+    assert ask(chooser, [cpu(), gpu(sequences=20)]) == ("gpu", "size_rule")  # 2.6 s to drain: not yet
     now_s = 0.2
     assert ask(chooser, [cpu(), gpu(sequences=40)]) == ("cpu", "cpu_overflow")
     now_s = 1.0
@@ -33,7 +33,7 @@ def test_a_small_model_goes_to_the_gpu_until_it_overflows_and_says_so() -> None:
     now_s = 5.0
     assert ask(chooser, [cpu(), gpu(sequences=8)])[0] == "gpu"
     now_s = 5.1
-    assert ask(chooser, [cpu(), gpu(sequences=20)]) == ("gpu", "only_endpoint")
+    assert ask(chooser, [cpu(), gpu(sequences=20)]) == ("gpu", "size_rule")
 
 
 @pytest.mark.parametrize(
@@ -48,6 +48,15 @@ def test_a_small_model_goes_to_the_gpu_until_it_overflows_and_says_so() -> None:
 )
 def test_a_fallback_to_the_cpu_is_never_silent(state: dict[str, Any], wanted: Wanted, reason: str) -> None:
     assert ask(Chooser(), [cpu(), gpu(**state)], wanted) == ("cpu", reason)
+
+
+def test_the_cpu_that_a_rule_left_out_is_told() -> None:
+    choice = Chooser()([cpu(sequences=9), gpu()], W, turn=0)
+    (left_out,) = choice.runners_up
+    assert (left_out.endpoint, left_out.score, choice.score) == ("cpu", 0.0, 0.0)
+    assert left_out.seconds > choice.seconds > 0
+    assert not Chooser()([cpu(connected=False), gpu()], W, turn=0).runners_up  # it could not have answered
+    assert ask(Chooser(), [cpu(connected=False), gpu()]) == ("gpu", "only_endpoint")
 
 
 def test_a_device_asked_for_knows_no_preference() -> None:

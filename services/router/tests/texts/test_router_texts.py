@@ -11,6 +11,7 @@ import pytest
 from google.api.httpbody_pb2 import HttpBody
 
 from infermesh.inference.v1 import inference_pb2 as pb
+from infermesh.mesh.v1 import mesh_pb2
 from infermesh.ollama.v1.ollama_pb2_grpc import OllamaServiceStub
 from infermesh_router.openai.bodies import BodyRules
 from infermesh_router.openai.conversion import ConvertAsked
@@ -63,6 +64,13 @@ async def ask(stub: Any, method: str, body: dict[str, Any] | bytes, **options: A
         return json.loads((await getattr(stub, method)(HttpBody(data=data), **options)).data)
     except grpc.aio.AioRpcError as error:
         raise from_rpc_error(error) from error
+
+
+async def test_receipts_name_the_fields_without_an_effect(router: RunningRouter) -> None:
+    for method, body in (("CreateEmbedding", {"input": "a"}), ("Rerank", {"query": "q", "documents": ["d"]})):
+        await ask(router.openai, method, {"model": "m", "colour": "red", **body})
+        (receipt,) = (await router.mesh.ListReceipts(mesh_pb2.ListReceiptsRequest(limit=1))).receipts
+        assert (receipt.status, receipt.ignored_fields) == ("OK", ["colour"])
 
 
 async def test_every_option_reaches_the_worker(router: RunningRouter, worker: TextWorker) -> None:

@@ -137,8 +137,9 @@ class AudioServicer:
         """The events of a call, counted for its key."""
         call = asked.visit.admit(asked.asked.call)
         asked.context.body.keep(len(call.body))
+        ignored = asked.asked.ignored
         async with (
-            self._dispatcher.speech(call, timeout_s, since_s=asked.since_s) as events,
+            self._dispatcher.speech(call, timeout_s, since_s=asked.since_s, ignored=ignored) as events,
             aclosing(_counted(events, asked.visit)) as counted,
         ):
             yield counted

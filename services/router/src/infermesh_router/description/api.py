@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from google.protobuf.descriptor import ServiceDescriptor
+from google.protobuf.descriptor import Descriptor, ServiceDescriptor
 from pydantic import BaseModel
 
 JSON = "application/json"
 EVENTS = "text/event-stream"
+SCHEMAS = "#/components/schemas/"
 
 Bodies = Mapping[str, tuple[type[BaseModel], ...]]
 """The schemas of the bodies that calls take, by the call's name; a body follows one of them."""
@@ -51,6 +52,12 @@ class DescribedApi:
     """The content types of the answers to calls that answer with something else than one JSON document or a stream."""
     sent: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """The bodies of calls that take something else than JSON, in OpenAPI's words: content type → schema."""
+    told: Mapping[str, tuple[Descriptor, ...]] = field(default_factory=dict)
+    """The messages of the contract that calls answer with as JSON, or as the data of their events."""
+    parameters: Mapping[str, tuple[Mapping[str, Any], ...]] = field(default_factory=dict)
+    """What calls take in the query or in headers, in OpenAPI's words."""
+    may_be_empty: frozenset[str] = frozenset()
+    """Calls whose body may be left out."""
     refused: Mapping[str, str] = field(default_factory=dict)
     """Calls that always answer 501, and what each says."""
     header: str = ""

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -11,10 +11,10 @@ from google.api.http_pb2 import HttpRule
 from google.protobuf.descriptor import MethodDescriptor
 from pydantic.json_schema import models_json_schema
 
-from infermesh_router.description.api import JSON, DescribedApi
+from infermesh_router.description.api import EVENTS, JSON, SCHEMAS, DescribedApi
+from infermesh_router.description.messages import message_schemas, schema_name
 
 _VARIABLE = re.compile(r"{(\w+)}")
-_SCHEMAS = "#/components/schemas/"
 _KEYS = {
     "key": {"type": "http", "scheme": "bearer"},
     "x-api-key": {"type": "apiKey", "in": "header", "name": "x-api-key"},
@@ -31,13 +31,15 @@ def openapi_document(apis: Sequence[DescribedApi]) -> bytes:
     for api in apis:
         defined, bodies = _schemas(api)
         schemas |= defined | {f"{api.prefix}Error": api.error}
+        for message in {each.full_name: each for told in api.told.values() for each in told}.values():
+            schemas |= message_schemas(message)
         responses |= {f"{api.prefix}{status}": _error(text, [api]) for status, text in api.errors.items()}
         for method in api.service.methods:
             operation = _operation(api, method, bodies.get(method.name, [])) | {
                 "responses": _answers(api, method) | _errors(method, apis, api)
             }
             for verb, path in http_rules(method):
-                paths.setdefault(path, {})[verb] = _with_parameters(operation, path, _headers(method, apis))
+                paths.setdefault(path, {})[verb] = _with_parameters(operation, path, _parameters(api, method, apis))
     document = {
         "openapi": "3.1.0",
         "info": {"title": "infermesh", "version": version("infermesh-router")},
@@ -61,7 +63,7 @@ def _schemas(api: DescribedApi) -> tuple[dict[str, Any], dict[str, list[dict[str
     """All schemas of a dialect, and references to those of each call's body."""
     models = dict.fromkeys(model for some in api.bodies.values() for model in some)
     references, definitions = models_json_schema(
-        [(model, "validation") for model in models], ref_template=f"{_SCHEMAS}{api.prefix}{{model}}"
+        [(model, "validation") for model in models], ref_template=f"{SCHEMAS}{api.prefix}{{model}}"
     )
     defined = {api.prefix + name: schema for name, schema in definitions.get("$defs", {}).items()}
     return defined, {call: [references[model, "validation"] for model in some] for call, some in api.bodies.items()}
@@ -75,7 +77,10 @@ def _operation(api: DescribedApi, method: MethodDescriptor, bodies: list[dict[st
         return {**tags, "requestBody": {"required": True, "content": {JSON: {"schema": schema}}}}
     if method.name in api.refused or method.name in api.sent:
         content = api.sent.get(method.name, {JSON: {}})
-        return {**tags, "requestBody": {"required": method.name not in api.refused, "content": content}}
+        return {
+            **tags,
+            "requestBody": {"required": method.name not in {*api.refused, *api.may_be_empty}, "content": content},
+        }
     return tags
 
 
@@ -83,7 +88,18 @@ def _answers(api: DescribedApi, method: MethodDescriptor) -> dict[str, Any]:
     if method.name in api.refused:
         return {}
     types = api.answers.get(method.name) or ((JSON, api.stream_type) if method.server_streaming else (JSON,))
-    return {"200": {"description": "The answer.", "content": {each: {} for each in types}}}
+    content = {each: _schema_of_answer(api, method, each) for each in types}
+    return {"200": {"description": "The answer.", "content": content}}
+
+
+def _schema_of_answer(api: DescribedApi, method: MethodDescriptor, content_type: str) -> dict[str, Any]:
+    told = api.told.get(method.name, ())
+    if content_type == EVENTS and told:
+        names = ", ".join(schema_name(each) for each in told)
+        return {
+            "schema": {"type": "string", "description": f"Server-sent events. The data of each is one of: {names}."}
+        }
+    return {"schema": {"$ref": f"{SCHEMAS}{schema_name(told[0])}"}} if told else {}
 
 
 def _errors(method: MethodDescriptor, apis: Sequence[DescribedApi], own: DescribedApi) -> dict[str, Any]:
@@ -98,13 +114,21 @@ def _errors(method: MethodDescriptor, apis: Sequence[DescribedApi], own: Describ
 
 
 def _error(text: str, apis: Sequence[DescribedApi]) -> dict[str, Any]:
-    shapes = [{"$ref": f"{_SCHEMAS}{api.prefix}Error"} for api in apis]
+    shapes = [{"$ref": f"{SCHEMAS}{api.prefix}Error"} for api in apis]
     schema = shapes[0] if len(shapes) == 1 else {"anyOf": shapes}
     return {"description": text, "content": {JSON: {"schema": schema}}}
 
 
 def _sharing(method: MethodDescriptor, apis: Sequence[DescribedApi]) -> list[DescribedApi]:
     return [api for api in apis if method.full_name in api.shared]
+
+
+def _parameters(own: DescribedApi, method: MethodDescriptor, apis: Sequence[DescribedApi]) -> list[Mapping[str, Any]]:
+    """What a call takes in its query and headers; the headers with which it answers in another dialect, too."""
+    return [
+        *own.parameters.get(method.name, ()),
+        *_headers(method, apis),
+    ]
 
 
 def _headers(method: MethodDescriptor, apis: Sequence[DescribedApi]) -> list[dict[str, Any]]:
@@ -115,8 +139,8 @@ def _headers(method: MethodDescriptor, apis: Sequence[DescribedApi]) -> list[dic
     ]
 
 
-def _with_parameters(operation: dict[str, Any], path: str, headers: list[dict[str, Any]]) -> dict[str, Any]:
+def _with_parameters(operation: dict[str, Any], path: str, others: list[Mapping[str, Any]]) -> dict[str, Any]:
     text = {"type": "string", "minLength": 1}
     named = [{"name": name, "in": "path", "required": True, "schema": text} for name in _VARIABLE.findall(path)]
-    parameters = [*named, *headers]
+    parameters = [*named, *others]
     return operation | {"parameters": parameters} if parameters else operation

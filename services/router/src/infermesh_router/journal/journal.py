@@ -4,6 +4,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
+from uuid import uuid4
 
 import orjson
 
@@ -18,11 +19,12 @@ KEPT_EVENTS = 200
 class Event:
     """One event. `client` is whose request it is about, "" if it is about none."""
 
-    __slots__ = ("_encoded", "_make", "client", "kind", "model", "number")
+    __slots__ = ("_encoded", "_make", "client", "journal", "kind", "model", "number")
 
     def __init__(
-        self, number: int, kind: str, make: Callable[[], Mapping[str, Any]], *, client: str, model: str
+        self, journal: str, number: int, kind: str, make: Callable[[], Mapping[str, Any]], *, client: str, model: str
     ) -> None:
+        self.journal = journal
         self.number = number
         self.kind = kind
         self.client = client
@@ -39,13 +41,14 @@ class Event:
     def encoded(self) -> bytes:
         """The event as a server-sent event; all listeners share the same bytes."""
         if self._encoded is None:
-            self._encoded = encode(self.kind, self._make())
+            self._encoded = frame(self.kind, orjson.dumps(self._make()), f"{self.journal}-{self.number + 1}")
         return self._encoded
 
 
-def encode(kind: str, data: Mapping[str, Any]) -> bytes:
-    """A server-sent event."""
-    return b"event: " + kind.encode() + b"\ndata: " + orjson.dumps(data) + b"\n\n"
+def frame(kind: str, data: bytes, event_id: str = "") -> bytes:
+    """A server-sent event. `data`: as JSON. `event_id`: which events its listener has had by then, see positions.py."""
+    named = f"event: {kind}\nid: {event_id}" if event_id else f"event: {kind}"
+    return named.encode() + b"\ndata: " + data + b"\n\n"
 
 
 class Journal:
@@ -54,6 +57,8 @@ class Journal:
     def __init__(self, *, kept: int = KEPT_EVENTS, clock: Callable[[], float] = time.time) -> None:
         self.changes = Changes()
         """Tells listeners of new events."""
+        self.name = uuid4().hex[:12]
+        """Tells it from those of other routers, and of this one before it was started again."""
         self._clock = clock
         self._events: deque[Event] = deque(maxlen=kept)
         self._count = 0
@@ -95,6 +100,6 @@ class Journal:
         self._note(kind, lambda: data, client=client, model=model or "")
 
     def _note(self, kind: str, make: Callable[[], Mapping[str, Any]], *, client: str, model: str) -> None:
-        self._events.append(Event(self._count, kind, make, client=client, model=model))
+        self._events.append(Event(self.name, self._count, kind, make, client=client, model=model))
         self._count += 1
         self.changes.notify()

@@ -1,9 +1,11 @@
 """The stream of events with those of the other routers of the mesh, as each of them sends them."""
 
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import Any
 
+from infermesh_router.journal.positions import mark_all, read_positions
 from infermesh_router.mesh.feed import Feed
 from infermesh_router.mesh.viewer import Viewer
 from infermesh_router.siblings.siblings import Siblings
@@ -17,10 +19,21 @@ class MeshEvents:
         self._feed = feed
         self._siblings = siblings or Siblings()
 
-    def follow(self, viewer: Viewer) -> AsyncGenerator[bytes, None]:
-        """Server-sent events: the kept ones, a snapshot, and then all as they happen. Raises ResourceExhausted."""
-        own = self._feed.follow(viewer)
-        return own if self._siblings.none_ever else self._siblings.events(own, **tell_viewer(viewer))
+    def follow(self, viewer: Viewer, last_id: str = "") -> AsyncGenerator[bytes, None]:
+        """Server-sent events: the kept ones, a snapshot, and then all as they happen. Raises ResourceExhausted.
+
+        `last_id`: the id of the last event that the listener had; those before it do not come again.
+        """
+        positions = read_positions(last_id)
+        own = self._feed.follow(viewer, positions)
+        return own if self._siblings.none_ever else self._of_all(own, viewer, positions)
+
+    async def _of_all(
+        self, own: AsyncGenerator[bytes, None], viewer: Viewer, positions: dict[str, int]
+    ) -> AsyncGenerator[bytes, None]:
+        async with aclosing(self._siblings.events(own, positions, **tell_viewer(viewer))) as blocks:
+            async for block in blocks:
+                yield mark_all(block, positions)
 
 
 def tell_viewer(viewer: Viewer) -> dict[str, Any]:

@@ -6,7 +6,10 @@ from collections.abc import AsyncGenerator, Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
-from infermesh_router.journal.journal import Event, Journal, encode
+import orjson
+
+from infermesh_router.journal.journal import Event, Journal, frame
+from infermesh_router.journal.positions import Positions
 from infermesh_router.mesh.view import MeshView
 from infermesh_router.mesh.viewer import Viewer
 from infermesh_runtime.errors import ResourceExhausted
@@ -29,7 +32,8 @@ _MOST_VIEWS = 64
 class _Snapshot:
     made_s: float
     version: int
-    encoded: bytes
+    data: bytes
+    """As JSON."""
 
 
 class Feed:
@@ -74,10 +78,15 @@ class Feed:
         finally:
             self._listeners -= 1
 
-    async def follow_events(self, viewer: Viewer, *, kept: bool) -> AsyncGenerator[bytes, None]:
-        """The events about requests, for another router, which notices the others itself. `kept`: also kept ones."""
+    async def follow_events(
+        self, viewer: Viewer, *, kept: bool, after: Positions | None = None
+    ) -> AsyncGenerator[bytes, None]:
+        """The events about requests, for another router, which notices the others itself.
+
+        `kept`: also kept ones. `after`: how far the listener has come.
+        """
         with self._listening(viewer):
-            number = self._first if kept else self._journal.count
+            number = self._journal.count if after is None and not kept else self._begin(after or {})
             while True:
                 version = self._journal.changes.version
                 parts, number = self._news(number, viewer, _ABOUT_ENDPOINTS)
@@ -86,15 +95,18 @@ class Feed:
                 await asyncio.sleep(_GATHER_S)
                 await self._journal.changes.wait_beyond(version)
 
-    @property
-    def _first(self) -> int:
-        """Number of the oldest event that is kept."""
-        return max(0, self._journal.count - len(self._journal.since(0)))
+    def _begin(self, after: Positions) -> int:
+        """Number of the event to begin with: the next one for who was here before, else the oldest that is kept."""
+        count = self._journal.count
+        return min(after.get(self._journal.name, count - len(self._journal.since(0))), count)
 
-    async def follow(self, viewer: Viewer) -> AsyncGenerator[bytes, None]:
-        """Server-sent events: the kept ones, a snapshot, and then all as they happen. Raises ResourceExhausted."""
+    async def follow(self, viewer: Viewer, after: Positions | None = None) -> AsyncGenerator[bytes, None]:
+        """Server-sent events: the kept ones, a snapshot, and then all as they happen. Raises ResourceExhausted.
+
+        `after`: how far the listener had come, if it was here before.
+        """
         with self._listening(viewer):
-            number = self._first
+            number = self._begin(after or {})
             shown_s, version = float("-inf"), self._view.version
             while True:
                 version_seen = self._journal.changes.version
@@ -103,7 +115,7 @@ class Feed:
                 if self._is_due(now_s - shown_s, version):
                     snapshot = await self._snapshot(viewer, now_s)
                     version, shown_s = snapshot.version, now_s
-                    parts.append(snapshot.encoded)
+                    parts.append(frame("snapshot", snapshot.data, f"{self._journal.name}-{number}"))
                 if parts:
                     yield b"".join(parts)
                 await asyncio.sleep(_GATHER_S)
@@ -126,7 +138,7 @@ class Feed:
         events = self._journal.since(number)
         parts = []
         if events and events[0].number > number:
-            parts.append(encode("lost", {"events": events[0].number - number}))
+            parts.append(frame("lost", orjson.dumps({"events": events[0].number - number})))
         parts += [event.encoded for event in events if _shows(event, viewer) and event.kind not in without]
         return parts, self._journal.count
 
@@ -138,10 +150,10 @@ class Feed:
             if last is not None and now_s - last.made_s < self._snapshot_s / 2:
                 return last
             version = self._view.version
-            encoded = encode("snapshot", {**await self._view.as_json(viewer), "time": time.time()})
+            data = orjson.dumps({**await self._view.as_json(viewer), "time": time.time()})
             if len(self._snapshots) >= _MOST_VIEWS:
                 self._snapshots.clear()
-            made = self._snapshots[seen] = _Snapshot(now_s, version, encoded)
+            made = self._snapshots[seen] = _Snapshot(now_s, version, data)
             return made
 
 

@@ -57,7 +57,7 @@ class Observer:
         endpoints = self._fleet.endpoints
         for address in self._seen.keys() - {endpoint.address for endpoint in endpoints}:
             before = self._seen.pop(address)
-            self._tell_state(address, GONE, before.state, before.breaker, "")
+            self._tell_state(address, (GONE, before.breaker), before, "")
         for endpoint in endpoints:
             self._compare(endpoint)
 
@@ -71,12 +71,22 @@ class Observer:
         self._seen[endpoint.address] = now
         if before is None or (before.state, before.breaker) != (state, breaker):
             message = endpoint.last_error or (report.message if report is not None else "")
-            self._tell_state(endpoint.address, state, before.state if before else "", breaker, message)
+            self._tell_state(endpoint.address, (state, breaker), before, message)
         if before is not None and before.report is not report:
             self._tell_restarts(endpoint.address, before, now)
 
-    def _tell_state(self, address: str, state: str, before: str, breaker: str, message: str) -> None:
-        self._journal.note("state", endpoint=address, state=state, before=before, breaker=breaker, message=message)
+    def _tell_state(self, address: str, now: tuple[str, str], before: _Seen | None, message: str) -> None:
+        """`now`: its state, and that of its breaker."""
+        (state, breaker), (old_state, old_breaker) = now, (before.state, before.breaker) if before else ("", "")
+        self._journal.note(
+            "state",
+            endpoint=address,
+            state=state,
+            before=old_state,
+            breaker=breaker,
+            breaker_before=old_breaker,
+            message=message,
+        )
 
     def _tell_restarts(self, address: str, before: _Seen, now: _Seen) -> None:
         if any(before.started_at) and before.started_at != now.started_at:

@@ -18,8 +18,8 @@ class MeshReceipts:
         found = self._own.find(request_id, client) or await self._siblings.receipt(request_id, client)
         if found is None:
             raise NotFound(
-                f"No receipt of the request '{request_id}' is kept: it has not ended, is too old, or was another "
-                "caller's.",
+                f"No receipt of the request '{request_id}' is kept: it has not ended, was refused because of its "
+                "body or key, is too old, or was another caller's.",
                 reason="RECEIPT_NOT_FOUND",
             )
         return found

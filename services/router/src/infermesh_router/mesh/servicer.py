@@ -25,7 +25,7 @@ from infermesh_runtime.errors import InvalidArgument
 from infermesh_runtime.rpc.context import RpcContext
 
 SERVICE = pb.DESCRIPTOR.services_by_name["MeshService"].full_name
-EVENTS = "text/event-stream"
+EVENTS, LAST_ID = "text/event-stream", "last-event-id"
 _STREAM_HEADERS = (("cache-control", "no-store"), ("x-accel-buffering", "no"))
 _DEFAULT_LIMIT, _MOST_LIMIT = 20, 200
 _SIGN_OF_LIFE = HttpBody(content_type="text/plain; charset=utf-8", data=b"infermesh is running\n")
@@ -65,7 +65,7 @@ class MeshServicer:
     async def WatchEvents(self, request: pb.WatchEventsRequest, context: RpcContext) -> None:
         """Sends events until the client leaves, or its rights change; it connects again then, with the new ones."""
         viewer = self._identify(context)
-        async with aclosing(self._events.follow(viewer)) as events:
+        async with aclosing(self._events.follow(viewer, _last_id(context))) as events:
             first = await anext(events)
             await context.send_initial_metadata(_STREAM_HEADERS)
             await context.write(HttpBody(content_type=EVENTS, data=first))
@@ -141,6 +141,11 @@ class MeshServicer:
         viewer = self._identify(context)
         check_manages(viewer)
         return "owner" if viewer.key is None else f"key {viewer.key.name}"
+
+
+def _last_id(context: RpcContext) -> str:
+    """The id of the last event that the caller had, as browsers tell it when they connect again."""
+    return next((str(value) for name, value in context.invocation_metadata() if name == LAST_ID), "")
 
 
 def _limit(asked: int, queried: str) -> int:

@@ -36,7 +36,8 @@ class SiblingServicer:
     async def WatchEvents(self, request: pb.WatchEventsRequest, context: RpcContext) -> AsyncIterator[HttpBody]:
         """Sends this router's events until the other one leaves."""
         told = told_viewer(context)
-        async with aclosing(self._feed.follow_events(told_viewer_of(told), kept=told["kept"])) as events:
+        viewer, after = told_viewer_of(told), told.get("after")
+        async with aclosing(self._feed.follow_events(viewer, kept=told["kept"], after=after)) as events:
             async for block in events:
                 yield HttpBody(data=block)
 

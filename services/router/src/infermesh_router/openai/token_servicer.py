@@ -55,7 +55,8 @@ class TokenServicer:
             call = visit.admit(asked.call)
             context.body.keep(len(call.body))
             try:
-                return await self._dispatcher.send(call, context.time_remaining(), since_s=since_s)
+                timeout_s = context.time_remaining()
+                return await self._dispatcher.send(call, timeout_s, since_s=since_s, ignored=asked.ignored)
             except InfermeshError as error:
                 raise rename_fields(error, {**asked.extra, **_NAMES}) from error
 

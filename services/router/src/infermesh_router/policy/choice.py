@@ -19,12 +19,19 @@ Reasons of a choice, as clients see them in Started.reason. The endpoint
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
 
-from infermesh_router.policy.filters import FILTERS, Filter, check_ambiguity, explain_refusal, keep_untried
+from infermesh_router.policy.filters import (
+    FILTERS,
+    Filter,
+    check_ambiguity,
+    explain_refusal,
+    keep_preferred,
+    keep_untried,
+)
 from infermesh_router.policy.load_columns import Floats
 from infermesh_router.policy.prefix.prefix_hash import pick_by_hash
 from infermesh_router.policy.scorers import SCORERS, Scorer, finish_s
@@ -61,7 +68,7 @@ class RunnerUp(NamedTuple):
 
     endpoint: str
     score: float
-    """Its total; the largest one is chosen, but for near-equals."""
+    """Its total; 0 if a preferred device ruled it out; the largest one is chosen, but for near-equals."""
     seconds: float
     """Time until it would be done with the request."""
 
@@ -79,7 +86,7 @@ class Choice:
     seconds: float = field(default=0.0, compare=False)
     """Time until it would be done with the request."""
     runners_up: tuple[RunnerUp, ...] = field(default=(), compare=False)
-    """The best of the others, best first; at most MOST_RUNNERS_UP."""
+    """The best of the others, best first; at most MOST_RUNNERS_UP. A score of 0: a preferred device ruled it out."""
 
 
 DEFAULT_PROFILE = ChoiceProfile()
@@ -102,8 +109,7 @@ def choose(
     check_ambiguity(table, candidates, wanted)
     seconds = finish_s(table, candidates, wanted)
     if len(rows) == 1:
-        row = int(rows[0])
-        return _make_choice(table, row, wanted, reason=_reason_of_only(table[row], wanted), seconds=seconds)
+        return _choose_only(table, int(rows[0]), wanted, seconds, profile.filters)
     scored, totals = [], np.where(candidates, 0.0, -np.inf)
     for scorer in profile.scorers:
         if scorer.weight and (scores := scorer.score(table, candidates, wanted, seconds)) is not None:
@@ -177,6 +183,19 @@ def _reason_of_pick(picked: int, totals: Floats, scored: Sequence[tuple[Scorer, 
     if totals[picked] - totals[second] <= _TIE:
         return EQUAL
     return max(scored, key=lambda s: s[0].weight * (s[1][picked] - s[1][second]))[0].name
+
+
+def _choose_only(table: Table, row: int, wanted: Wanted, seconds: Floats, filters: tuple[Filter, ...]) -> Choice:
+    """The only one that the filters left. If the preferred device alone decided, the others are told without scores."""
+    choice = _make_choice(table, row, wanted, reason=_reason_of_only(table[row], wanted), seconds=seconds)
+    if wanted.preferred_device != "gpu" or wanted.overflowing or choice.reason != ONLY_ENDPOINT:
+        return choice
+    able = _apply_filters(table, wanted, tuple(each for each in filters if each.keep is not keep_preferred))
+    others = sorted(able.nonzero()[0].tolist(), key=seconds.item)
+    left_out = tuple(RunnerUp(table[each].address, 0.0, seconds.item(each)) for each in others if each != row)
+    if not left_out:
+        return choice
+    return replace(choice, reason=wanted.preference_reason, runners_up=left_out[:MOST_RUNNERS_UP])
 
 
 def _reason_of_only(endpoint: EndpointSnapshot, wanted: Wanted) -> str:

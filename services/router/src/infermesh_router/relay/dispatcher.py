@@ -122,10 +122,10 @@ class Dispatcher:
         return self._stream(call, timeout_s, since_s=since_s, telling=telling, ignored=ignored, tail=tail)
 
     def speech(
-        self, call: Call, timeout_s: float | None, *, since_s: float
+        self, call: Call, timeout_s: float | None, *, since_s: float, ignored: Sequence[str] = ()
     ) -> AbstractAsyncContextManager[AsyncIterator[StreamEvent]]:
         """The events of a Transcribe or Speak call, likewise; entering waits for the first segment or piece."""
-        return self._stream(call, timeout_s, since_s=since_s)
+        return self._stream(call, timeout_s, since_s=since_s, ignored=ignored)
 
     @asynccontextmanager
     async def _stream(
@@ -156,14 +156,14 @@ class Dispatcher:
                 await events.aclose()
             self._metrics.request_s.labels(model).observe(self._clock() - since_s)
 
-    async def send(self, call: Call, timeout_s: float | None, *, since_s: float) -> bytes:
-        """The answer to a unary call, as the bytes that came."""
+    async def send(self, call: Call, timeout_s: float | None, *, since_s: float, ignored: Sequence[str] = ()) -> bytes:
+        """The answer to a unary call, as the bytes that came. `ignored`: fields of its body that have no effect."""
         call, deadline_s = self._resolve(call), self._deadline(timeout_s)
         suspicion = Suspicion(self._parts.poison, call)
         lost = LostEndpoints(self._admission.wake_later, clock=self._clock)
         retries = Retries(self._options.attempts, self._budget, self._metrics, lost)
         pending = self._admission.arrive(call, deadline_s=deadline_s)
-        story = Story(REQUEST_ID.get(), since_s=since_s, clock=self._clock)
+        story = Story(REQUEST_ID.get(), since_s=since_s, ignored=ignored, clock=self._clock)
         with self._counted(call, story):
             self._check(call)
             await suspicion.check()

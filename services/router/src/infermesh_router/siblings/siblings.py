@@ -166,23 +166,32 @@ class Siblings:
         )
         return [receipt for answer in answers for receipt in answer.receipts]
 
-    def events(self, own: AsyncGenerator[bytes, None], **viewer: object) -> AsyncGenerator[bytes, None]:
+    def events(
+        self, own: AsyncGenerator[bytes, None], positions: Mapping[str, int] | None = None, **viewer: object
+    ) -> AsyncGenerator[bytes, None]:
         """This router's `own`, and the events of all that are there, without snapshots, until the stream is closed.
 
-        `viewer`: who asks. Raises what `own` raises.
+        `positions`: how far the listener has come, as who reads these events notes it. `viewer`: who asks. Raises what
+        `own` raises.
         """
+        positions = {} if positions is None else positions
         heard: set[str] = set()
         return merged(
             lambda: (_OWN, *self._addresses),
             lambda: self._changed,
-            lambda source: own if source == _OWN else self._events(source, viewer, heard),
+            lambda source: own if source == _OWN else self._events(source, viewer, heard, positions),
         )
 
-    async def _events(self, address: str, viewer: Mapping[str, object], heard: set[str]) -> AsyncGenerator[bytes, None]:
-        """The events of one. `heard`: the routers whose kept events came; a later connection would bring them again."""
+    async def _events(
+        self, address: str, viewer: Mapping[str, object], heard: set[str], positions: Mapping[str, int]
+    ) -> AsyncGenerator[bytes, None]:
+        """The events of one, those after `positions`.
+
+        `heard`: the routers whose kept events came, for those of an older version, which know no positions.
+        """
         while True:
             router = self._instances.get(address, address)
-            metadata = sibling_metadata(**viewer, kept=router not in heard)
+            metadata = sibling_metadata(**viewer, kept=router not in heard, after={**positions})
             call = MeshServiceStub(self._channel(address)).WatchEvents(pb.WatchEventsRequest(), metadata=metadata)
             try:
                 async for body in call:

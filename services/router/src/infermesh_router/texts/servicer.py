@@ -72,7 +72,8 @@ class TextServicer:
             call = visit.admit(asked.call)
             context.body.keep(len(call.body))
             try:
-                answer = await self._dispatcher.send(call, context.time_remaining(), since_s=since_s)
+                timeout_s = context.time_remaining()
+                answer = await self._dispatcher.send(call, timeout_s, since_s=since_s, ignored=asked.ignored)
             except InfermeshError as error:
                 raise rename_fields(error, _names(asked) if names is None else names) from error
             visit.count_embedding(answer)

@@ -4,11 +4,11 @@ import { copyText } from "../lib/copy.js";
 import { MarkdownView } from "../lib/markdown.js";
 import { endpointName } from "../lib/mesh_feed.js";
 import { failureInWords } from "../lib/reasons.js";
+import { Receipt } from "../lib/receipt.js";
 import { IconButton, notify } from "../lib/ui.js";
 import { answer, goOn, isCutOff, isRunning, runOf } from "./answering.js";
 import { Branches } from "./branches.js";
 import { Numbers } from "./numbers.js";
-import { Receipt } from "./receipt.js";
 import { isMadeElsewhere } from "./tabs/channel.js";
 import { ToolCalls } from "./tool_calls.js";
 
@@ -39,14 +39,14 @@ export function Answer({ conversation, node, isLast }) {
         onMore=${more} />
       ${!live && html`
         <div class="answer-foot">
-          ${node.stats && html`<${Numbers} model=${node.model} stats=${node.stats} moves=${shown.moves || []} opened=${receipt} onOpen=${() => setReceipt(!receipt)} />`}
+          ${node.stats && html`<${Numbers} model=${node.model} stats=${node.stats} moves=${shown.moves || []} receipt=${node.receipt} opened=${receipt} onOpen=${() => setReceipt(!receipt)} />`}
           <div class="actions">
             <${Branches} conversation=${conversation} node=${node} />
             <${IconButton} icon="copy" label="Copy the answer" onClick=${() => copyText(shown.content).then((done) => done && notify("Copied."))} />
             <${IconButton} icon="again" label="Answer again" disabled=${isRunning(conversation)} onClick=${again} />
           </div>
         </div>
-        ${receipt && html`<${Receipt} node=${node} />`}`}
+        ${receipt && html`<${Receipt} receipt=${node.receipt} requestId=${node.stats?.requestId} />`}`}
     </article>
   `;
 }

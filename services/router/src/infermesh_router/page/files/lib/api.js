@@ -72,10 +72,10 @@ function broke(error) {
   throw error.name === "AbortError" ? error : new ApiError(BROKEN, { code: "unreachable" });
 }
 
-// The events of an answer: {event, data}, and {comment} for what is said meanwhile.
+// The events of an answer: {event, data, id}, and {comment} for what is said meanwhile.
 export async function* serverEvents(response) {
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
-  let rest = "", event = "message", data = [];
+  let rest = "", event = "message", data = [], id = "";
   try {
     for (;;) {
       const { value, done } = await reader.read().catch(broke);
@@ -85,15 +85,18 @@ export async function* serverEvents(response) {
       for (let line of lines) {
         if (line.endsWith("\r")) line = line.slice(0, -1);
         if (line === "") {
-          if (data.length) yield { event, data: data.join("\n") };
+          if (data.length) yield { event, data: data.join("\n"), id };
           event = "message";
           data = [];
+          id = "";
         } else if (line.startsWith(":")) {
           yield { comment: line.slice(1).trim() };
         } else if (line.startsWith("data:")) {
           data.push(line.slice(line[5] === " " ? 6 : 5));
         } else if (line.startsWith("event:")) {
           event = line.slice(6).trim();
+        } else if (line.startsWith("id:")) {
+          id = line.slice(3).trim();
         }
       }
     }

@@ -4,12 +4,13 @@ import { createStore } from "./store.js";
 
 const BEFORE = "#manage=";
 const CALLS = "mesh/v1/";
+export const MANAGE_HEADER = "x-infermesh-manage-key";
 
 export const owner = createStore({ secret: read("manage", "") });
 
 export function ownerHeaders(path) {
   const { secret } = owner.get();
-  return secret && path.startsWith(CALLS) ? { "x-infermesh-manage-key": secret } : {};
+  return secret && path.startsWith(CALLS) ? { [MANAGE_HEADER]: secret } : {};
 }
 
 // Takes a secret out of the address, where it would be seen and copied. Any site can open the page with a secret of its
@@ -20,19 +21,20 @@ async function take() {
   history.replaceState(null, "", location.pathname + location.search);
   if (!/^[\x21-\x7e]{1,512}$/.test(secret)) return; // no header could hold it
   const kept = owner.get().secret;
-  if (kept && kept !== secret && !(await accepts(secret))) return;
+  if (kept && kept !== secret && !(await accepts({ [MANAGE_HEADER]: secret }).catch(() => false))) return;
+  keep(secret);
+}
+
+export function keep(secret) {
   write("manage", secret);
   owner.set({ secret });
 }
 
-async function accepts(secret) {
+// Whether who sends these headers may manage the mesh. Throws if it does not answer.
+export async function accepts(headers) {
   const root = import.meta.url.replace(/ui\/(?:v-[^/]+\/)?lib\/owner\.js.*$/, "");
-  try {
-    const answer = await fetch(`${root}${CALLS}endpoints`, { headers: { "x-infermesh-manage-key": secret } });
-    return answer.ok && Boolean((await answer.json()).may_manage);
-  } catch {
-    return false;
-  }
+  const answer = await fetch(`${root}${CALLS}endpoints`, { headers });
+  return answer.ok && Boolean((await answer.json()).may_manage);
 }
 
 function decode(text) {

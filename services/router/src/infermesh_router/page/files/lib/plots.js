@@ -37,4 +37,5 @@ export function Bars({ rows, title }) {
 }
 
 // Colours of endpoints and lanes, by their place; each is legible on both themes.
-export const colorOf = (index) => `var(--series-${(index % 6) + 1})`;
+export const COLORS = 6;
+export const colorOf = (index) => `var(--series-${(index % COLORS) + 1})`;

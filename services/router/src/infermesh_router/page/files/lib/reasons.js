@@ -1,6 +1,6 @@
 // Why an endpoint was chosen, in words. docs/router.md has the list.
 const REASONS = {
-  only_endpoint: "the only endpoint that could answer",
+  only_endpoint: "the only endpoint that could be chosen",
   named_endpoint: "you named it",
   least_seconds_to_drain: "would be done first",
   kv_headroom: "about as soon as others, with more free KV cache",

@@ -3,16 +3,18 @@ import { html, useState } from "../lib/html.js";
 import { postJson } from "../lib/api.js";
 import { bytes, count, duration, percent, rate } from "../lib/format.js";
 import { refresh } from "../lib/mesh_feed.js";
+import { lastRate, lastRates } from "../lib/mesh_history.js";
 import { Spark } from "../lib/plots.js";
 import { notify } from "../lib/ui.js";
 import { LoadedModels } from "./models.js";
 
+const SPARK_POINTS = 120;
 const STATE_DOTS = { ready: "good", loading: "warn", draining: "warn", failed: "bad", unreachable: "bad" };
 const BREAKERS = { closed: "", open: "Its circuit breaker is open: it failed lately and is left alone for a while.", half_open: "Its circuit breaker lets one request pass, as a trial." };
 
-export function EndpointCard({ endpoint, color, points, mayManage }) {
+export function EndpointCard({ endpoint, color, history, mayManage }) {
   const { device } = endpoint;
-  const latest = points.at(-1);
+  const now = lastRate(history, endpoint.address);
   return html`
     <section class="card endpoint" aria-label=${`Endpoint ${endpoint.name}`}>
       <header>
@@ -33,10 +35,10 @@ export function EndpointCard({ endpoint, color, points, mayManage }) {
         <${Figure} name="Running" value=${count(endpoint.running)} />
         <${Figure} name="Waiting" value=${count(endpoint.waiting)} />
         <${Figure} name="Done in" value=${duration(1000 * endpoint.drain_s)} title="Seconds to drain: until it has finished all that it has" />
-        <${Figure} name="Decode" value=${rate(latest?.tokens_per_s || 0)} />
+        <${Figure} name="Decode" value=${rate(now)} />
         ${endpoint.failovers > 0 && html`<${Figure} name="Streams moved away" value=${count(endpoint.failovers)} />`}
       </dl>
-      <${Spark} values=${points.slice(-120).map((point) => point.tokens_per_s)} width=${400} height=${34} color=${color} label=${`Tokens per second of ${endpoint.name}`} />
+      <${Spark} values=${lastRates(history, endpoint.address, SPARK_POINTS)} width=${400} height=${34} color=${color} label=${`Tokens per second of ${endpoint.name}: ${rate(now)} now`} />
       <${LoadedModels} endpoint=${endpoint} mayManage=${mayManage} />
     </section>
   `;

@@ -6,9 +6,6 @@ import { refresh } from "../lib/mesh_feed.js";
 import { Icon } from "../lib/icons.js";
 import { notify } from "../lib/ui.js";
 
-// What is shown in place of the buttons that manage the mesh.
-export const ManageHint = ({ what = "drain and load" }) => html`<p class="hint">Open the page with <code>infermesh ui</code> to ${what}.</p>`;
-
 // Asks an operator's call about a model; tells what went wrong.
 export async function manage(model, verb, body) {
   try {

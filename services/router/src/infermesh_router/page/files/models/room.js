@@ -6,7 +6,7 @@ import { mesh } from "../lib/mesh_feed.js";
 import { useStore } from "../lib/store.js";
 import { addStyle } from "../lib/styles.js";
 import { Dialog } from "../lib/ui.js";
-import { ManageHint } from "../mesh/models.js";
+import { ManageHint } from "../mesh/managing.js";
 import { Imports } from "./imports.js";
 import { ImportForm } from "./importing.js";
 import { KNOWN } from "./known.js";

@@ -21,9 +21,9 @@ const STATS = {
   gaps: list(number, MOST_GAPS), timings: named(number),
 };
 const RECEIPT = {
-  request_id: word, ...CANDIDATE, reason: word, seed: either, device: word,
+  request_id: word, call: word, model: word, alias: word, arrived_at: text, error: word, ...CANDIDATE, reason: word, seed: either, device: word,
   ...Object.fromEntries(
-    ["prompt_tokens", "cached_tokens", "completion_tokens", "total_ms", "queued_ms", "overhead_ms", "prefill_ms", "decode_ms"].map((name) => [name, number])),
+    ["prompt_tokens", "cached_tokens", "completion_tokens", "total_ms", "queued_ms", "overhead_ms", "prefill_ms", "decode_ms", "loading_ms", "first_token_ms"].map((name) => [name, number])),
   runners_up: or(list(record(CANDIDATE)), []), retries: or(list(record({ endpoint: word, reason: word })), []),
   failovers: or(list(record(FAILOVER)), []), sampling: or(list(record({ name: word, value: number, source: word })), []),
   ignored_fields: texts, finish_reasons: texts,
