@@ -1,5 +1,7 @@
-"""Fixture for every package's tests: the real default model, imported once into this checkout."""
+"""For every package's tests: the real default model, imported once into this checkout, and a quick collection."""
 
+import gc
+from collections.abc import Generator
 from contextlib import suppress
 from pathlib import Path
 
@@ -20,6 +22,17 @@ with suppress(ModuleNotFoundError):  # the lane of Hugging Face folders has no p
     # a shared machine may take longer than 200 ms for an example; pytest-timeout finds what hangs
     settings.register_profile("shared machine", deadline=None)
     settings.load_profile("shared machine")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Collects without the garbage collector, which would look at thousands of tests again and again: all stay."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,8 @@ from infermesh_worker_cpu.infer.compiling import InferOptions
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
+pytestmark = pytest.mark.torch
+
 CONTEXT = 160
 SMALL = {
     "vocab_size": 60,

@@ -19,6 +19,8 @@ pytest.importorskip("transformers")
 
 from tests.speech_models import reference as compared  # noqa: E402 - it needs torch
 
+pytestmark = pytest.mark.torch
+
 EXACT = InferOptions(numerics="exact", threads=1, batched=True)
 
 
