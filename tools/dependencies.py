@@ -1,13 +1,14 @@
 """Checks that each package declares the libraries it imports, each with a lowest version and one to stay below.
 
-The range of a library is the same in every package that names it, so that `make test-lowest` tests all of them.
+The range of a library is the same in every package that names it, so that `make test-lowest` tests all of them. The
+lock of that lane must have what its tests import at their top: pytest runs none of them if one cannot be imported.
 """
 
 import ast
 import re
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,11 +21,13 @@ DISTRIBUTIONS = {
     "grpc": "grpcio",
     "grpc_health": "grpcio-health-checking",
     "grpc_reflection": "grpcio-reflection",
+    "grpc_status": "grpcio-status",
     "infermesh": "infermesh-protos",
     "optimum": "optimum-intel",
     "PIL": "pillow",
     "ruamel.yaml": "ruamel-yaml",
     "triton": "torch",
+    "yaml": "pyyaml",
 }
 """Where the name of a distribution is not that of its module. Triton comes with torch."""
 NOT_IMPORTED = {
@@ -44,6 +47,9 @@ IN_CONVERTER_ENVIRONMENT = {
     ROOT / "services/worker-cpu/src/infermesh_worker_cpu/export_script.py",
 }
 """Scripts that run where converter_env/requirements.lock is installed."""
+LOWEST_LOCK = ROOT / "tests" / "lowest" / "requirements.lock"
+LOWEST_TESTS = ("libs", "services/router", "services/worker-cpu", "deploy", "tests/contract")
+"""The folders that `make test-lowest` runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +70,11 @@ def distribution(requirement: str) -> str:
     return re.sub(r"[-_.]+", "-", re.split(r"[^\w.-]", requirement, maxsplit=1)[0]).lower()
 
 
+def parsed(path: Path) -> ast.Module:
+    """The syntax tree of a file."""
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
 def packages() -> list[Package]:
     """Every folder of the repository with a [project] table."""
     found = []
@@ -75,26 +86,43 @@ def packages() -> list[Package]:
     return found
 
 
-def imported_modules(path: Path) -> Iterator[str]:
-    """The modules that a file imports, wherever in it; names below google and ruamel in full."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+def imported_modules(nodes: Iterable[ast.AST]) -> Iterator[str]:
+    """The modules that these statements import; names below google and ruamel in full."""
+    for node in nodes:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             yield node.module
 
 
+def distributions(modules: Iterable[str]) -> Iterator[str]:
+    """Normalised names of the distributions that these modules come from, without Python's own."""
+    for module in modules:
+        first, two = module.split(".")[0], ".".join(module.split(".")[:2])
+        if first not in sys.stdlib_module_names:
+            yield DISTRIBUTIONS.get(two) or DISTRIBUTIONS.get(first) or distribution(first)
+
+
 def imported(package: Package) -> set[str]:
-    """Normalised names of the distributions that the package's sources import."""
-    found = set()
+    """Normalised names of the distributions that the package's sources import, wherever in a file."""
+    found: set[str] = set()
     for path in package.folder.rglob("*.py"):
         if "tests" in path.relative_to(package.folder).parts or path in BUILD_TIME | IN_CONVERTER_ENVIRONMENT:
             continue
-        for module in imported_modules(path):
-            first, two = module.split(".")[0], ".".join(module.split(".")[:2])
-            if first not in sys.stdlib_module_names:
-                found.add(DISTRIBUTIONS.get(two) or DISTRIBUTIONS.get(first) or distribution(first))
+        found.update(distributions(imported_modules(ast.walk(parsed(path)))))
     return found - {package.name}
+
+
+def missing_from_lowest() -> Iterator[str]:
+    """Tests of `make test-lowest` that import, at their top, what the lane's lock does not install."""
+    locked = {distribution(line) for line in LOWEST_LOCK.read_text(encoding="utf-8").splitlines()}
+    ours = {path.name for path in ROOT.iterdir()}
+    for path in (path for folder in LOWEST_TESTS for path in sorted((ROOT / folder).rglob("*.py"))):
+        if "tests" not in path.relative_to(ROOT).parts:
+            continue
+        for name in sorted(set(distributions(imported_modules(parsed(path).body))) - locked - ours):
+            if not name.startswith("infermesh-"):
+                yield f"{path.relative_to(ROOT)} imports {name}, which is not in {LOWEST_LOCK.relative_to(ROOT)}"
 
 
 def faults_of(package: Package) -> Iterator[str]:
@@ -130,6 +158,7 @@ def main() -> int:
     found = packages()
     faults = [f"{package.name} {fault}" for package in found for fault in faults_of(package)]
     faults += different_ranges(found)
+    faults += missing_from_lowest()
     for fault in faults:
         print(fault, file=sys.stderr)
     return bool(faults)

@@ -44,6 +44,8 @@ LOWEST_TOOLS = (
     "tflite",
     "wheel",
 )
+LOWEST_PEERS = {"openvino-genai>=2026.4,<2027"}
+"""Libraries that tests compare with. The lowest one, because each release goes with one release of openvino."""
 CONVERTER_LOCK = ROOT / "libs/client/src/infermesh_client/converter_env/requirements.lock"
 CONVERTER_TORCH = "torch==2.13.0"
 HUGGINGFACE_TOOLS = {"pytest", "pytest-asyncio", "pytest-timeout", "setuptools>=77", CONVERTER_TORCH, "wheel"} | {
@@ -147,7 +149,7 @@ def pinned(names: Iterable[str], lock: Path) -> set[str]:
 
 def compile_lowest(lock: Path, asked: dict[str, list[str]], development: Path) -> None:
     """The lowest version that the ranges allow of what our packages import; test tools as in the development lock."""
-    requirements = pinned(LOWEST_TOOLS, development)
+    requirements = pinned(LOWEST_TOOLS, development) | LOWEST_PEERS
     for folder in PACKAGES:
         requirements |= deployed(folder, asked)
     for folder, extra in LOWEST_EXTRAS:
