@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
-
 from infermesh.inference.v1 import inference_pb2
 from infermesh_client.cli.chat.chat_model import choose_model
+from infermesh_client.cli.safe_console import SafeConsole
 from infermesh_client.client import Client
 from infermesh_runtime.compare_prompts import COMPARE_PROMPTS
 from infermesh_runtime.errors import InvalidArgument
@@ -60,7 +59,7 @@ def read_prompts(prompt: str | None, path: Path | None) -> Sequence[str]:
     return asked
 
 
-def settle(client: Client, asked: Asked, home_model: str, console: Console) -> tuple[str, Sequence[str]]:
+def settle(client: Client, asked: Asked, home_model: str, console: SafeConsole) -> tuple[str, Sequence[str]]:
     """The model and the prompts. Raises InvalidArgument, and Unavailable if there is no model to choose."""
     model, prompt = split_words(asked, _names(client.health()) if len(asked.words) == 1 else ())
     prompts = read_prompts(prompt, asked.prompts_file)
