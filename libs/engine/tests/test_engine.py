@@ -1,8 +1,5 @@
 """One engine from submit to close: outputs, cancels, failures and refusals."""
 
-from collections.abc import Callable
-from typing import Any
-
 import pytest
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
@@ -18,14 +15,7 @@ from infermesh_engine.requests.request import (
 )
 from infermesh_engine.sampling.grammars.grammar import GrammarState
 from infermesh_runtime.errors import ContextLengthExceeded, FailedPrecondition, Internal, InvalidArgument, Unimplemented
-
-Bench = Callable[..., Any]
-EOS = 256
-
-
-def request(name: str = "r", prompt: tuple[int, ...] = (1, 2, 3), **fields: Any) -> GenerationRequest:
-    stop = StopConditions(max_tokens=fields.pop("max_tokens", 20), ignore_eos=True)
-    return GenerationRequest(request_id=name, prompt_token_ids=prompt, **{"seed": 7, "stop": stop, **fields})
+from libs.engine.tests.asking import EOS, Bench, request
 
 
 def long(start: int, tokens: int) -> tuple[int, ...]:

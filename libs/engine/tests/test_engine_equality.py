@@ -1,6 +1,6 @@
 """A request gives the same tokens however it is batched, cached, preempted or continued."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -10,21 +10,13 @@ import pytest
 from infermesh_engine.requests.output import Delta, Failed, Finished
 from infermesh_engine.requests.request import (
     Continuation,
-    GenerationRequest,
     OutputFormat,
     SamplingParams,
     StopConditions,
 )
 from infermesh_engine.runners.runner import Batch, Logits, ModelRunner
 from infermesh_runtime.errors import Code, ResourceExhausted
-
-Bench = Callable[..., Any]
-EOS = 256
-
-
-def request(name: str = "r", prompt: tuple[int, ...] = (1, 2, 3), **fields: Any) -> GenerationRequest:
-    stop = StopConditions(max_tokens=fields.pop("max_tokens", 20), ignore_eos=True)
-    return GenerationRequest(request_id=name, prompt_token_ids=prompt, **{"seed": 7, "stop": stop, **fields})
+from libs.engine.tests.asking import Bench, long, request
 
 
 def plain(choices: Mapping[Any, Any]) -> dict[Any, Any]:
@@ -33,10 +25,6 @@ def plain(choices: Mapping[Any, Any]) -> dict[Any, Any]:
         key: (c.token_ids, c.text, c.logprobs, c.finished.finish_reason, c.finished.completion_tokens)
         for key, c in choices.items()
     }
-
-
-def long(start: int, tokens: int) -> tuple[int, ...]:
-    return tuple((start + 7 * i) % 256 for i in range(tokens))
 
 
 MIXED = [

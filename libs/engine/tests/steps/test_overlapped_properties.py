@@ -15,13 +15,10 @@ from infermesh_engine.runners.runner import Batch
 from infermesh_engine.runners.sampling_runner import SampledRows, SamplingBatch
 from infermesh_engine.simulated.sampling_runner import SimulatedLaunch, SimulatedSamplingRunner
 from infermesh_runtime.errors import ResourceExhausted
+from libs.engine.tests.asking import plain
 
 Bench = Callable[..., Any]
 EOS = 256
-
-
-def plain(choices: Any) -> dict[Any, Any]:
-    return {key: (c.token_ids, c.text, c.logprobs, replace(c.finished, cached_tokens=0)) for key, c in choices.items()}
 
 
 def sampling(draw: st.DrawFn) -> SamplingParams:

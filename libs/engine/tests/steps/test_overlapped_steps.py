@@ -1,6 +1,5 @@
 """Overlapped steps give what serial steps give, in cases chosen by hand."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -18,22 +17,7 @@ from infermesh_engine.requests.request import (
 from infermesh_engine.runners.runner import Batch
 from infermesh_engine.simulated.sampling_runner import SimulatedLaunch, SimulatedSamplingRunner
 from infermesh_runtime.errors import Code, ResourceExhausted
-
-Bench = Callable[..., Any]
-EOS = 256
-
-
-def plain(choices: Any) -> dict[Any, Any]:
-    return {key: (c.token_ids, c.text, c.logprobs, replace(c.finished, cached_tokens=0)) for key, c in choices.items()}
-
-
-def long(start: int, tokens: int) -> tuple[int, ...]:
-    return tuple((start + 7 * i) % 256 for i in range(tokens))
-
-
-def request(name: str = "r", prompt: tuple[int, ...] = (1, 2, 3), **fields: Any) -> GenerationRequest:
-    conditions = StopConditions(max_tokens=fields.pop("max_tokens", 20), ignore_eos=True)
-    return GenerationRequest(request_id=name, prompt_token_ids=prompt, **{"seed": 7, "stop": conditions, **fields})
+from libs.engine.tests.asking import EOS, Bench, long, plain, request
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,12 @@ from itertools import pairwise
 
 import numpy as np
 
+from infermesh_runtime.errors import FailedPrecondition
 from infermesh_runtime.tensors import Array
-from infermesh_worker.executors.executor import Item
+from infermesh_worker.executors.executor import Item, Result
+
+OUTPUTS = "outputs"
+"""Name of the parameter that lists the outputs to return."""
 
 
 def rows(item: Item) -> int:
@@ -32,13 +36,26 @@ def stack(items: Sequence[Item]) -> Mapping[str, Array]:
     return {name: np.concatenate([item.tensors[name] for item in items]) for name in items[0].tensors}
 
 
-def split(outputs: Mapping[str, Array], items: Sequence[Item]) -> list[Mapping[str, Array]]:
-    """What each item's rows became, as views. Raises ValueError if an output does not have a row for each input row."""
+def results(outputs: Mapping[str, Array], items: Sequence[Item]) -> list[Result]:
+    """What each item's rows became, as views: the outputs that it asks for, or all.
+
+    Raises FailedPrecondition if an output does not have a row for each input row: the items must then run alone.
+    """
+    parts = _split(outputs, items)
+    return [
+        Result(tensors={name: part[name] for name in item.params.get(OUTPUTS) or part})
+        for item, part in zip(items, parts, strict=True)
+    ]
+
+
+def _split(outputs: Mapping[str, Array], items: Sequence[Item]) -> list[Mapping[str, Array]]:
     if len(items) == 1:
         return [outputs]
     counts = [rows(item) for item in items]
     for name, array in outputs.items():
         if not array.ndim or array.shape[0] != sum(counts):
-            raise ValueError(f"output {name!r} of shape {list(array.shape)} has not one row for each of {sum(counts)}")
+            raise FailedPrecondition(
+                f"output {name!r} of shape {list(array.shape)} has not one row for each of {sum(counts)}"
+            )
     bounds = pairwise(np.cumsum([0, *counts]))
     return [{name: array[begin:end] for name, array in outputs.items()} for begin, end in bounds]

@@ -16,8 +16,8 @@ from infermesh_engine.runners.device_kind import DeviceKind
 from infermesh_engine.runners.runner import RunnerInfo
 from infermesh_runtime.errors import InvalidArgument
 from infermesh_runtime.manifest.model_kind import ANY, BatchLimits, TensorSpec
-from infermesh_worker.executors.executor import BuiltExecutor, Item, Outcome, Result, executor_info
-from infermesh_worker.executors.stacking import split, stack, stackable
+from infermesh_worker.executors.executor import BuiltExecutor, Item, Outcome, executor_info
+from infermesh_worker.executors.stacking import results, stack, stackable
 
 INPUTS = (TensorSpec("x", "FP32", (ANY, 4)), TensorSpec("s", "BYTES", (ANY,)))
 OUTPUTS = (TensorSpec("y", "FP32", (ANY, 4)), TensorSpec("t", "BYTES", (ANY,)), TensorSpec("n", "INT32", (ANY,)))
@@ -67,9 +67,7 @@ class SimulatedExecutor:
             time.sleep(takes_s)
         reversed_ = np.array([element[::-1] for element in s.ravel()] or [b""], object)[: s.size].reshape(s.shape)
         outputs = {"y": 2 * x, "t": reversed_, "n": np.full(len(x), len(x), np.int32)}
-        wanted = [item.params.get("outputs") or list(outputs) for item in items]
-        parts = split(outputs, items)
-        return [Result(tensors={name: part[name] for name in names}) for names, part in zip(wanted, parts, strict=True)]
+        return results(outputs, items)
 
     def memory_free_bytes(self) -> int:
         return self._memory_bytes

@@ -7,18 +7,15 @@ import openvino as ov
 
 from infermesh_engine.runners.runner import RunnerInfo
 from infermesh_runtime import machine
-from infermesh_runtime.errors import FailedPrecondition, InfermeshError, Internal, InvalidArgument
+from infermesh_runtime.errors import InfermeshError, Internal, InvalidArgument
 from infermesh_runtime.manifest.model_kind import ANY
 from infermesh_runtime.tensors import Array
-from infermesh_worker.executors.executor import Item, Outcome, Result, executor_info
-from infermesh_worker.executors.stacking import rows, split, stack, stackable
+from infermesh_worker.executors.executor import Item, Outcome, executor_info
+from infermesh_worker.executors.stacking import results, rows, stack, stackable
 
 from .compiling import reason_of
 from .describe import inputs_of, outputs_of
 from .types import as_array, as_tensor
-
-OUTPUTS = "outputs"
-"""Name of the parameter that lists the outputs to return."""
 
 
 class OpenVinoExecutor:
@@ -47,15 +44,7 @@ class OpenVinoExecutor:
         return rows(item)
 
     def run(self, items: Sequence[Item]) -> Sequence[Outcome]:
-        outputs = self._infer(stack(items))
-        try:
-            parts = split(outputs, items)
-        except ValueError as error:  # RunWorker runs each alone
-            raise FailedPrecondition(str(error)) from error
-        return [
-            Result(tensors={name: part[name] for name in item.params.get(OUTPUTS) or part})
-            for item, part in zip(items, parts, strict=True)
-        ]
+        return results(self._infer(stack(items)), items)
 
     def memory_free_bytes(self) -> int:
         return machine.memory_available_bytes()

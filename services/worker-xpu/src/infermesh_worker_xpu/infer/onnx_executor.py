@@ -10,12 +10,11 @@ from infermesh_engine.runners.runner import RunnerInfo
 from infermesh_runtime.errors import FailedPrecondition, InfermeshError, InvalidArgument, ResourceExhausted
 from infermesh_runtime.manifest.model_kind import ANY, TensorSpec
 from infermesh_runtime.tensors import Array, named_type
-from infermesh_worker.executors.executor import Item, Outcome, Result, executor_info
-from infermesh_worker.executors.stacking import rows, split, stack, stackable
+from infermesh_worker.executors.executor import Item, Outcome, executor_info
+from infermesh_worker.executors.stacking import results, rows, stack, stackable
 from infermesh_worker_xpu.device import TorchDevice
 from infermesh_worker_xpu.infer.program import check_names
 from infermesh_worker_xpu.infer.providers import OnnxSession, is_too_little_memory, reason_of
-from infermesh_worker_xpu.infer.torch_executor import OUTPUTS
 
 _TYPES: Mapping[str, tuple[str, int]] = {
     "tensor(bool)": ("BOOL", 9),
@@ -66,15 +65,7 @@ class OnnxExecutor:
         return rows(item)
 
     def run(self, items: Sequence[Item]) -> Sequence[Outcome]:
-        outputs = self._call(stack(items))
-        try:
-            parts = split(outputs, items)
-        except ValueError as error:  # RunWorker runs each alone
-            raise FailedPrecondition(str(error)) from error
-        return [
-            Result(tensors={name: part[name] for name in item.params.get(OUTPUTS) or part})
-            for item, part in zip(items, parts, strict=True)
-        ]
+        return results(self._call(stack(items)), items)
 
     def memory_free_bytes(self) -> int:
         return self._device.memory_bytes()[0]

@@ -9,15 +9,12 @@ from infermesh_engine.runners.runner import RunnerInfo
 from infermesh_runtime.errors import FailedPrecondition, InfermeshError, InvalidArgument, ResourceExhausted
 from infermesh_runtime.manifest.model_kind import TensorSpec
 from infermesh_runtime.tensors import Array
-from infermesh_worker.executors.executor import Item, Outcome, Result, executor_info
-from infermesh_worker.executors.stacking import rows, split, stack, stackable
+from infermesh_worker.executors.executor import Item, Outcome, executor_info
+from infermesh_worker.executors.stacking import results, rows, stack, stackable
 from infermesh_worker_xpu.device import TorchDevice
 from infermesh_worker_xpu.infer.dtypes import TYPES, as_array, as_tensor
 from infermesh_worker_xpu.infer.program import Program
 from infermesh_worker_xpu.memory_errors import is_out_of_memory
-
-OUTPUTS = "outputs"
-"""Name of the parameter that lists the outputs to return."""
 
 
 class TorchExecutor:
@@ -45,15 +42,7 @@ class TorchExecutor:
         return rows(item)
 
     def run(self, items: Sequence[Item]) -> Sequence[Outcome]:
-        outputs = self._call(stack(items))
-        try:
-            parts = split(outputs, items)
-        except ValueError as error:  # RunWorker runs each alone
-            raise FailedPrecondition(str(error)) from error
-        return [
-            Result(tensors={name: part[name] for name in item.params.get(OUTPUTS) or part})
-            for item, part in zip(items, parts, strict=True)
-        ]
+        return results(self._call(stack(items)), items)
 
     def memory_free_bytes(self) -> int:
         return self._device.memory_bytes()[0]

@@ -8,6 +8,7 @@ from infermesh_runtime.errors import InvalidArgument, ResourceExhausted
 from infermesh_runtime.rpc.options import MAX_MESSAGE_BYTES
 from infermesh_worker.engine_client.work import Work
 from infermesh_worker.engine_process.run_frames import ModelFacts
+from infermesh_worker.executors.stacking import OUTPUTS
 from infermesh_worker.executors.wire_tensors import Flat
 from infermesh_worker.hosting.hosted_model import HostedModel
 from infermesh_worker.rpc.convert import check_device
@@ -15,8 +16,6 @@ from infermesh_worker.rpc.tensors.infer_inputs import check_inputs, check_output
 from infermesh_worker.rpc.tensors.tensor_wire import GivenTensor, read_request, write_response
 from infermesh_worker.worker import Worker
 
-OUTPUTS = "outputs"
-"""Name of the parameter that lists the outputs to return."""
 MAX_PRIORITY = 100
 _MOST_BYTES = MAX_MESSAGE_BYTES - 64 * 1024
 """Of outputs; the rest of a message is for their names and shapes."""
