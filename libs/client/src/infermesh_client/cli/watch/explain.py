@@ -47,7 +47,7 @@ def _reading(where: str) -> Iterator[None]:
     """Raises Internal if what is read in the block is no JSON, or no receipt."""
     try:
         yield
-    except (ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:  # bytes that are no text are a ValueError
         raise Internal(f"{where} answers with what is no receipt: {error}") from error
 
 
