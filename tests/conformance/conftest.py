@@ -11,10 +11,10 @@ import openai
 import pytest
 
 from tests.conformance.tool_model import THINKING, TOOL_MODEL, make_model
-from tests.e2e.conftest import new_mesh
+from tests.e2e.conftest import new_lasting_mesh, new_mesh
 from tests.e2e.mesh import CPU, MODEL, SIMULATED, XPU, Mesh, NewMesh
 
-__all__ = ["new_mesh"]
+__all__ = ["new_lasting_mesh", "new_mesh"]
 
 SETTINGS: dict[str, dict[str, object]] = {CPU: {"numerics": "exact"}, XPU: {"numerics": "exact", "device": "cpu"}}
 """Of each kind of worker. Their numerics are exact because tests compare texts."""
@@ -43,21 +43,23 @@ def worker(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="session")
-def mesh(worker: str, new_mesh: NewMesh) -> Mesh:
+def mesh(worker: str, new_lasting_mesh: NewMesh) -> Mesh:
     """A mesh with the default model."""
-    return _started(new_mesh, worker, model=MODEL)
+    return _started(new_lasting_mesh, worker, model=MODEL)
 
 
 @pytest.fixture(scope="session")
-def tool_mesh(worker: str, new_mesh: NewMesh, default_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Mesh:
+def tool_mesh(
+    worker: str, new_lasting_mesh: NewMesh, default_model: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Mesh:
     """A mesh whose model takes tools and thinks if it is asked to: the default model with another chat template."""
     models = tmp_path_factory.mktemp("models")
     make_model(default_model, models / TOOL_MODEL, THINKING)
-    return _started(new_mesh, worker, models=models, model=TOOL_MODEL)
+    return _started(new_lasting_mesh, worker, models=models, model=TOOL_MODEL)
 
 
 @pytest.fixture(scope="session")
-def audio_mesh(new_mesh: NewMesh) -> Mesh:
+def audio_mesh(new_lasting_mesh: NewMesh) -> Mesh:
     """A simulated worker with a model that transcribes, which is loaded; others that speak and chat are not."""
     settings = {
         "model": "ears",
@@ -68,7 +70,7 @@ def audio_mesh(new_mesh: NewMesh) -> Mesh:
         "sim_part_s": 0.005,
         "sim_itl_s": 0,
     }
-    made = new_mesh([(SIMULATED, settings)])
+    made = new_lasting_mesh([(SIMULATED, settings)])
     made.start()
     made.wait_ready()
     return made

@@ -1,7 +1,7 @@
 """Fixtures for meshes that run as users run them, and for clients of the one that most tests share."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import grpc
@@ -12,13 +12,13 @@ import pytest
 from tests.e2e.mesh import CPU, MODEL, ROUTER, XPU, Mesh, NewMesh, Program, write_manage_key
 
 
-@pytest.fixture(scope="session")
-def new_mesh(default_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[NewMesh]:
-    """Makes meshes and stops them at the end of the session: new_mesh([(CPU, {"numerics": "exact"})])."""
+@contextmanager
+def making_meshes(default_model: Path, folders: pytest.TempPathFactory) -> Iterator[NewMesh]:
+    """Makes meshes, and stops them when the block ends."""
     with ExitStack() as stopping:
 
         def make(workers: Sequence[tuple[str, Mapping[str, object]]], **router_settings: object) -> Mesh:
-            folder = tmp_path_factory.mktemp("mesh")
+            folder = folders.mktemp("mesh")
             real = {"models": default_model.parent, "model": MODEL, "kv_cache_bytes": "256MiB"}
             programs = [
                 Program(module, folder / f"worker-{i}.log", {**(real if module in (CPU, XPU) else {}), **settings})
@@ -39,10 +39,24 @@ def new_mesh(default_model: Path, tmp_path_factory: pytest.TempPathFactory) -> I
         yield make
 
 
+@pytest.fixture(scope="module")
+def new_mesh(default_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[NewMesh]:
+    """Makes meshes and stops them at the end of the module: new_mesh([(CPU, {"numerics": "exact"})])."""
+    with making_meshes(default_model, tmp_path_factory) as new:
+        yield new
+
+
 @pytest.fixture(scope="session")
-def mesh(new_mesh: NewMesh) -> Mesh:
+def new_lasting_mesh(default_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[NewMesh]:
+    """The same, at the end of the session. For meshes that modules share, as each takes memory and some time."""
+    with making_meshes(default_model, tmp_path_factory) as new:
+        yield new
+
+
+@pytest.fixture(scope="session")
+def mesh(new_lasting_mesh: NewMesh) -> Mesh:
     """The mesh that most tests share. Its numerics are exact because tests compare texts."""
-    made = new_mesh([(CPU, {"numerics": "exact"})])
+    made = new_lasting_mesh([(CPU, {"numerics": "exact"})])
     made.start()
     made.wait_ready()
     return made

@@ -87,11 +87,20 @@ class Program:
             command = [*tether, PYTHON, "-m", self.module]
             self._process = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
 
+    def request_stop(self) -> None:
+        """Sends SIGTERM; a program that was never started is left alone."""
+        if self._process is not None:
+            self._process.terminate()
+
     def stop(self) -> None:
-        """Sends SIGTERM and waits; a program that was never started is left alone."""
+        """Sends SIGTERM and waits."""
+        self.request_stop()
+        self.wait_stopped()
+
+    def wait_stopped(self) -> None:
+        """Waits for the end of a program that was asked to stop."""
         if self._process is None:
             return
-        self._process.terminate()
         try:
             self._process.wait(STOP_TIMEOUT_S)
         except subprocess.TimeoutExpired:
@@ -133,9 +142,11 @@ class Mesh:
         self.envoy.start()
 
     def stop(self) -> None:
-        with ExitStack() as stopping:  # stops all of them even if one raises, the last callback first
+        """Stops all of them at the same time."""
+        with ExitStack() as stopping:  # waits for all of them even if one raises, the last callback first
             for program in (*self.workers, self.router):
-                stopping.callback(program.stop)
+                program.request_stop()
+                stopping.callback(program.wait_stopped)
             stopping.callback(self.envoy.stop)
 
     def wait_ready(self, timeout_s: float = READY_TIMEOUT_S) -> None:
@@ -173,6 +184,6 @@ def write_manage_key(folder: Path) -> Path:
 
 
 class NewMesh(Protocol):
-    """Makes a mesh of (module, settings) workers that is stopped at the end of the session; the caller starts it."""
+    """Makes a mesh of (module, settings) workers, which a fixture stops in the end; the caller starts it."""
 
     def __call__(self, workers: Sequence[tuple[str, Mapping[str, object]]], **router_settings: object) -> Mesh: ...

@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,8 +14,6 @@ from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh.inference.v1 import inference_pb2_grpc as pb_grpc
 from infermesh_router.testing.router import RunningRouter, running_router
 from infermesh_worker.testing.faulty import Fault, FaultKind, FaultyWorker
-
-pytestmark = pytest.mark.alone  # a stream counts as silent after 0.6 s
 
 SETTINGS: dict[str, Any] = {
     "stall_timeout_s": 0.6,
@@ -166,10 +164,9 @@ async def check(
         assert answer.failovers[0].from_endpoint == answer.started[0].endpoint
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-async def test_a_fault_at_any_event_changes_nothing(variant: str) -> None:
-    request = VARIANTS[variant]
-    async with two_workers() as (router, faults, _):
+async def check_at_each_event(request: pb.GenerateRequest, kinds: Iterable[FaultKind], **settings: Any) -> None:
+    """Checks a stream with a fault of each kind at each of its events."""
+    async with two_workers(**settings) as (router, faults, _):
         whole = await generate(router, request, "undisturbed")
         assert all(choice.finished for choice in whole.choices.values())
         turns = asyncio.Semaphore(CONCURRENT)
@@ -179,8 +176,20 @@ async def test_a_fault_at_any_event_changes_nothing(variant: str) -> None:
                 await check(router, faults, request, whole, fault)
 
         async with asyncio.TaskGroup() as group:
-            for kind, index in itertools.product(FaultKind, range(whole.events + 1)):
+            for kind, index in itertools.product(kinds, range(whole.events + 1)):
                 group.create_task(one(Fault(kind, index)))
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+async def test_a_fault_at_any_event_changes_nothing(variant: str) -> None:
+    loud = [kind for kind in FaultKind if kind is not FaultKind.SILENCE]
+    await check_at_each_event(VARIANTS[variant], loud, **PATIENT)
+
+
+@pytest.mark.alone  # a stream counts as silent after 0.6 s
+@pytest.mark.parametrize("variant", VARIANTS)
+async def test_silence_at_any_event_changes_nothing(variant: str) -> None:
+    await check_at_each_event(VARIANTS[variant], [FaultKind.SILENCE])
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -205,7 +214,7 @@ async def test_a_fault_between_guesses_changes_nothing(variant: str) -> None:
 @pytest.mark.parametrize("variant", ["stop string", "three choices"])
 async def test_a_connection_cut_at_any_event_changes_nothing(variant: str) -> None:
     request = VARIANTS[variant]
-    async with two_workers(stall_timeout_s=20.0) as (router, faults, workers):
+    async with two_workers(**PATIENT) as (router, faults, workers):
         by_address = {worker.address: worker for worker in workers}
         whole = await generate(router, request, "undisturbed")
 
@@ -226,6 +235,7 @@ async def test_a_connection_cut_at_any_event_changes_nothing(variant: str) -> No
             assert index == whole.events or [moved.reason for moved in answer.failovers] == ["STREAM_CUT"]
 
 
+@pytest.mark.alone  # same
 async def test_a_stream_that_fails_twice_fails_where_the_test_says() -> None:
     """Faults count the events that the client has, so that a slow machine, which moves a stream early, changes none."""
     request = VARIANTS["greedy"]

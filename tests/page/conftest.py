@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from tests.e2e.conftest import new_mesh
+from tests.e2e.conftest import new_lasting_mesh, new_mesh
 from tests.e2e.mesh import SIMULATED, Mesh, NewMesh
 from tests.page.pages import ChatPage
 from tests.page.scripted import SCRIPTED
 
-__all__ = ["new_mesh"]
+__all__ = ["new_lasting_mesh", "new_mesh"]
 SCREENSHOTS = Path(__file__).resolve().parents[2] / "build" / "page"
 CHROMIUM = os.environ.get("INFERMESH_TEST_CHROMIUM") or shutil.which("chromium") or "/usr/bin/chromium"
 CHROMIUM_ARGUMENTS = ("--no-sandbox", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
@@ -24,10 +24,10 @@ PATIENCE_MS = 30_000
 
 
 @pytest.fixture(scope="session")
-def mesh(new_mesh: NewMesh) -> Mesh:
+def mesh(new_lasting_mesh: NewMesh) -> Mesh:
     """Two workers with one model, a CPU and an accelerator that is twice as fast; both slow enough to be watched."""
     models = {"model": "story", "sim_models": "story:1GiB,spare:2GiB", "sim_memory_bytes": "16GiB"}
-    made = new_mesh(
+    made = new_lasting_mesh(
         [
             (SIMULATED, {**models, "sim_device": "cpu", "sim_itl_s": 0.02}),
             (SIMULATED, {**models, "sim_device": "xpu", "sim_itl_s": 0.01}),

@@ -2,11 +2,11 @@
 
 import pytest
 
-from tests.e2e.conftest import new_mesh
+from tests.e2e.conftest import new_lasting_mesh
 from tests.e2e.mesh import CPU, Mesh, NewMesh
 from tests.models.running import CACHE, import_gguf
 
-__all__ = ["new_mesh"]
+__all__ = ["new_lasting_mesh"]
 
 MODELS = CACHE / "tool-models"
 NAMES = ("qwen2.5-coder-0.5b", "qwen2.5-coder-1.5b")
@@ -23,8 +23,8 @@ def model(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="session")
-def loop_mesh(model: str, new_mesh: NewMesh) -> Mesh:
-    made = new_mesh([(CPU, {"models": MODELS, "model": model, "kv_cache_bytes": "512MiB"})])
+def loop_mesh(model: str, new_lasting_mesh: NewMesh) -> Mesh:
+    made = new_lasting_mesh([(CPU, {"models": MODELS, "model": model, "kv_cache_bytes": "512MiB"})])
     made.start()
     made.wait_ready(READY_S)
     return made
