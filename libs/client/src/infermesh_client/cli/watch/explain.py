@@ -8,7 +8,7 @@ import httpx
 import msgspec
 
 from infermesh_client.cli.boundary import load_settings
-from infermesh_client.cli.http_target import HttpTarget, http_target
+from infermesh_client.cli.http_target import HttpTarget, http_target, own_secret
 from infermesh_client.cli.safe_console import SafeConsole
 from infermesh_client.cli.watch.receipt import Receipt, Receipts
 from infermesh_client.cli.watch.receipt_view import receipt_block, receipts_view
@@ -17,6 +17,7 @@ from infermesh_runtime.errors import Internal, NotFound, PermissionDenied, Unaut
 
 _ANSWER_TIMEOUT_S = 10.0
 _REQUESTS = "/mesh/v1/requests"
+_MANAGE_KEY = "x-infermesh-manage-key"
 _REFUSALS = {401: Unauthenticated, 403: PermissionDenied, 404: NotFound, 501: Unimplemented}
 
 
@@ -25,7 +26,7 @@ def run_explain(request_id: str, *, limit: int, as_json: bool) -> None:
     settings, home = load_settings()
     target = http_target("", None, settings, home)
     path = f"{_REQUESTS}/{quote(request_id, safe='')}" if request_id else f"{_REQUESTS}?limit={limit}"
-    content, where = _get(target, path), f"{target.url}{path}"
+    content, where = _get(target, path, own_secret(target.url, home)), f"{target.url}{path}"
     console = SafeConsole()
     if as_json:
         with _reading(where):
@@ -51,8 +52,11 @@ def _reading(where: str) -> Iterator[None]:
         raise Internal(f"{where} answers with what is no receipt: {error}") from error
 
 
-def _get(target: HttpTarget, path: str) -> bytes:
+def _get(target: HttpTarget, path: str, secret: str) -> bytes:
+    """The answer; the mesh's owner sees all receipts, also where others need a key."""
     headers = {"authorization": f"Bearer {target.key}"} if target.key else {}
+    if secret:
+        headers[_MANAGE_KEY] = secret
     try:
         with httpx.Client(verify=target.trust, trust_env=False, timeout=_ANSWER_TIMEOUT_S) as client:
             response = client.get(target.url + path, headers=headers)
