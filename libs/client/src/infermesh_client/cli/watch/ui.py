@@ -5,6 +5,7 @@ import webbrowser
 import httpx
 
 from infermesh_client.cli.boundary import error_console, load_settings
+from infermesh_client.cli.connection import start_hint
 from infermesh_client.cli.http_target import http_target, own_secret
 from infermesh_client.mesh.manage_key import managing_url, write_opening
 from infermesh_runtime.errors import Unavailable
@@ -25,9 +26,7 @@ def run_ui(*, browser: bool) -> None:
         with httpx.Client(verify=target.trust, trust_env=False, timeout=_ANSWER_TIMEOUT_S) as client:
             client.get(target.url)
     except httpx.HTTPError as error:
-        raise Unavailable(
-            f"nothing answers at {target.url}; `infermesh up` starts a mesh", reason="UNREACHABLE"
-        ) from error
+        raise Unavailable(f"nothing answers at {target.url}; {start_hint(home)}", reason="UNREACHABLE") from error
     page, secret = f"{target.url}/", own_secret(target.url, home)
     if browser:
         print(page)
