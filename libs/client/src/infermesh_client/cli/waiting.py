@@ -1,10 +1,11 @@
 """Shows what the command waits for, and for how long."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import Progress, ProgressColumn, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Column
 
 from infermesh_client.cli.safe_console import SafeConsole
 
@@ -28,6 +29,12 @@ class WaitingLine:
             self._progress.update(self._task, description=f"{self._text} {detail}")
 
 
+def waiting_columns() -> Sequence[ProgressColumn]:
+    """A spinner, the text, wrapped at its words, and the time passed."""
+    text = TextColumn("{task.description}", markup=False, table_column=Column(overflow="fold"))
+    return SpinnerColumn(), text, TimeElapsedColumn()
+
+
 @contextmanager
 def waiting_line(console: SafeConsole, text: str, *, loading: bool = False) -> Iterator[WaitingLine]:
     """Shows `text` with the time passed while the block runs, or until the line is stopped.
@@ -39,8 +46,7 @@ def waiting_line(console: SafeConsole, text: str, *, loading: bool = False) -> I
             console.say(text)
         yield WaitingLine(text)
         return
-    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
-    progress = Progress(*columns, console=console, transient=True)
+    progress = Progress(*waiting_columns(), console=console, transient=True)
     task = progress.add_task(text, total=None)
     with progress:
         yield WaitingLine(text, progress, task)
