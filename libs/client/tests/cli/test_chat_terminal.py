@@ -1,6 +1,7 @@
 """`infermesh chat` as a person uses its terminal: keys at the wrong moment, what is typed ahead, and dumb terminals."""
 
 import signal
+import threading
 
 from infermesh.inference.v1 import inference_pb2
 from libs.client.tests.cli.conftest import OpenTerminal, RunCommand
@@ -70,3 +71,13 @@ def test_an_answer_that_moved_says_where_to(mesh: RunningMesh, infermesh: RunCom
     assert "cpu at 10.0.0.1:7 (as good as the others) · moved to 10.0.0.2:7" in " ".join(
         infermesh("chat", "hi", "--endpoint", mesh.address).stderr.split()
     )
+
+
+def test_a_question_shows_how_far_the_load_of_its_model_is(mesh: RunningMesh, open_terminal: OpenTerminal) -> None:
+    mesh.servicer.state = inference_pb2.ENDPOINT_STATE_LOADING
+    mesh.servicer.may_answer, mesh.servicer.load_left_s = threading.Event(), 7.0
+    terminal = open_terminal("chat", "hi", "--endpoint", mesh.address)
+    terminal.read_until("Loading tiny 50 %, 7 s left")
+    mesh.servicer.may_answer.set()
+    terminal.read_until("Hello, world!")
+    assert terminal.wait() == 0

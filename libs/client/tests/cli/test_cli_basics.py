@@ -12,7 +12,7 @@ from infermesh_client.cli.connection import connect
 from infermesh_client.mesh.state import MeshState
 from infermesh_client.settings import ClientSettings, Home
 from infermesh_runtime.errors import Unavailable
-from libs.client.tests.cli.conftest import RunCommand
+from libs.client.tests.cli.conftest import RunCommand, RunningProcesses
 from libs.client.tests.conftest import RunningMesh
 
 
@@ -115,3 +115,13 @@ def test_the_mesh_is_found_on_the_port_it_was_started_with(
     assert infermesh("health").exit_code == 1  # the port that is set counts
     monkeypatch.delenv("INFERMESH_GRPC_PORT")
     assert infermesh("health").exit_code == 0
+
+
+@pytest.mark.parametrize("arguments", [["status"], ["explain"], ["ui"], ["doctor", "openai"]], ids=" ".join)
+def test_a_mesh_that_starts_is_not_said_to_be_missing(
+    arguments: list[str], infermesh: RunCommand, running: RunningProcesses
+) -> None:
+    running("router")
+    result = infermesh(*arguments)
+    assert "the mesh is still starting, or its router is down" in result.stderr
+    assert "starts a mesh" not in result.stderr

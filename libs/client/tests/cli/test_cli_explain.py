@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
+from infermesh_client.mesh.manage_key import own_manage_key
 from libs.client.tests.cli.conftest import RunCommand
-from libs.client.tests.doctor.fake_server import Answer, FakeServer, fake_server
+from libs.client.tests.cli.test_cli_top import own_mesh
+from libs.client.tests.doctor.fake_server import Answer, FakeServer, fake_server, refusal
 
 RECEIPT: dict[str, Any] = {
     "request_id": "chatcmpl-1",
@@ -135,3 +137,16 @@ def test_what_callers_send_does_nothing_to_the_terminal(infermesh: RunCommand, f
     shown = infermesh("explain", "chatcmpl-1").stdout
     assert not {*shown} & {"\x1b", "\x07", "\x9b"}
     assert "ti␛]52;c;aGk=ny" in shown  # rich leaves the bell out
+
+
+def test_the_owner_of_the_mesh_needs_no_key(infermesh: RunCommand, fake: FakeServer) -> None:
+    infermesh("explain", "chatcmpl-1")
+    secret = own_manage_key(own_mesh())
+    infermesh("explain", "chatcmpl-1")
+    others, owners = (headers.get("x-infermesh-manage-key") for headers in fake.headers)
+    assert (others, owners) == (None, secret)
+
+
+def test_who_lacks_a_key_hears_where_the_command_takes_it_from(infermesh: RunCommand, fake: FakeServer) -> None:
+    fake.rule = lambda _: refusal("This mesh needs an API key.", status=401)
+    assert infermesh("explain").stderr.endswith("needs an API key. The command sends the key in INFERMESH_API_KEY.\n")

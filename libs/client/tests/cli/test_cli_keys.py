@@ -169,3 +169,12 @@ def test_the_first_prompt_has_the_key() -> None:
             )
         thread.join()
     assert seen == ["Bearer im-secret"]
+
+
+def test_keys_are_lines_on_a_narrow_terminal(
+    infermesh: RunCommand, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    infermesh("keys", "create", "ada", "--models", "qwen2.5-coder-1.5b-instruct", "--admin")
+    lines = [" ".join(line.split()) for line in infermesh("keys", "list").stdout.splitlines()]
+    assert {"ada (admin) valid", "models qwen2.5-coder-1.5b-instruct", "limits a minute none"} <= set(lines)

@@ -1,5 +1,6 @@
 """`infermesh top` and `infermesh ui`."""
 
+import re
 import signal
 import stat
 import webbrowser
@@ -9,7 +10,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 from infermesh.admin.v1 import admin_pb2
-from infermesh_client.cli.watch.history import History, sparkline
+from infermesh_client.cli.watch.history import History, samples_a_bar, sparkline
 from infermesh_client.cli.watch.top import TopView
 from infermesh_client.mesh.manage_key import manage_key_file, own_manage_key, remove_manage_key, write_manage_key
 from infermesh_client.mesh.plan import plan_mesh
@@ -22,7 +23,8 @@ from libs.client.tests.conftest import RunningMesh
 from libs.client.tests.doctor.fake_server import fake_server
 
 
-def history(*rates: float) -> History:
+def history(*rates: float, bar: int = 1) -> History:
+    """Each rate for as many samples as `bar`."""
     found = History()
     for rate in rates:
         news = admin_pb2.WatchEndpointsResponse(
@@ -31,7 +33,8 @@ def history(*rates: float) -> History:
         for endpoint in news.endpoints:
             endpoint.report.load.decode_tokens_per_s = rate
         found.note(news)
-        found.sample()
+        for _ in range(bar):
+            found.sample()
     return found
 
 
@@ -43,7 +46,7 @@ def test_sparklines_end_with_the_newest_value() -> None:
 
 @pytest.mark.parametrize("width", WIDTHS)
 def test_the_view_shows_every_endpoint_and_the_last_minutes(width: int) -> None:
-    text = printed(TopView(history(0, 5, 10)), width)
+    text = printed(TopView(history(0, 5, 10, bar=samples_a_bar(width - 26))), width)
     assert "20 tokens/s · 4 running · 2 waiting" in text
     assert text.count("▁▅█") == 2
     assert "50% of 131k" in text
@@ -51,9 +54,28 @@ def test_the_view_shows_every_endpoint_and_the_last_minutes(width: int) -> None:
     assert "waiting: 3 for tiny (oldest 1.2 s)" in text
 
 
+@pytest.mark.parametrize("width", [10, 54, 94, 300])
+def test_a_sparkline_shows_two_minutes_however_wide_it_is(width: int) -> None:
+    found = history(10, *[0] * 239)
+    series = found.series(listing().endpoints[0].address).tokens_per_s
+    bars = found.drawn([*series], width)
+    assert len(bars) <= width
+    assert bars[0] == "█"
+    assert set(bars[1:]) == {"▁"}
+
+
+def test_a_bar_that_is_whole_stays() -> None:
+    found = history(*range(10))
+    drawn = []
+    for _ in range(8):
+        found.sample()
+        drawn.append(found.drawn([*found.series(listing().endpoints[0].address).tokens_per_s], 60, most=10))
+    assert [bars[:2] for bars in drawn] == [drawn[0][:2]] * 8
+
+
 def test_the_short_view_has_a_sparkline_for_each_endpoint() -> None:
-    text = printed(TopView(history(0, 5, 10), short=True), 80)
-    lines = [line for line in text.splitlines() if "▁▅█" in line]
+    text = printed(TopView(history(0, 5, 10, bar=30), short=True), 80)
+    lines = [line for line in text.splitlines() if re.search("▁+.?▅+.?█+", line)]
     assert len(lines) == 2
     assert {"READY", "cpu", "2/1", "50%", "10"} <= set(lines[0].split())
 

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from rich.progress import Progress
 
+from infermesh_client.cli.waiting import waiting_columns
 from infermesh_client.model_import.progress import ProgressView
 from libs.client.tests.cli.conftest import OpenTerminal, RunCommand
 from libs.client.tests.doctor.fake_server import Answer, fake_server
@@ -48,3 +50,11 @@ def test_doctor_says_what_it_waits_for(open_terminal: OpenTerminal, monkeypatch:
         terminal.read_until("Trying: ")
         terminal.read_until("0:00:01")
         answering.set()
+
+
+def test_a_long_wait_is_wrapped_and_keeps_its_clock() -> None:
+    out = io.StringIO()
+    progress = Progress(*waiting_columns(), console=Console(file=out, width=40))
+    progress.add_task("waiting for the worker at 127.0.0.1:37281 (starting the engine process)", total=None)
+    progress.console.print(progress.get_renderable())
+    assert {"127.0.0.1:37281", "process)", "0:00:00"} <= set(out.getvalue().split())

@@ -11,7 +11,7 @@ from typer.core import TyperGroup
 
 from infermesh_client.cli.safe_console import SafeConsole
 from infermesh_client.settings import ClientSettings, Home
-from infermesh_runtime.errors import InfermeshError
+from infermesh_runtime.errors import InfermeshError, Unauthenticated
 from infermesh_runtime.settings import SettingsError, read
 
 _INTERRUPTED = 130
@@ -30,6 +30,8 @@ class ErrorReportingGroup(TyperGroup):
             return super().invoke(ctx)
         except (typer.TyperException, typer.Exit, typer.Abort):
             raise
+        except Unauthenticated as error:
+            _fail(f"{error.message} The command sends the key in INFERMESH_API_KEY.", 1)
         except InfermeshError as error:
             _fail(error.message, 1)
         except SettingsError as error:

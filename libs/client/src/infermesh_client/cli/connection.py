@@ -8,6 +8,7 @@ from pathlib import Path
 from infermesh_client.aio import AsyncClient
 from infermesh_client.client import Client
 from infermesh_client.mesh.state import MeshState, read_state
+from infermesh_client.mesh.supervision.supervisor import Supervisor
 from infermesh_client.mesh.token import given_token, own_token
 from infermesh_client.settings import ClientSettings, Home
 from infermesh_client.target import GRPCS
@@ -36,8 +37,15 @@ def connect(endpoint: str | None, settings: ClientSettings, *, timeout_s: float 
             raise Unavailable(f"the certificate of {address} is not trusted; {hint}", reason="UNTRUSTED") from error
         if error.reason != Unavailable.reason or not any(sign in error.message for sign in _NOBODY_LISTENS):
             raise
-        hint = "check the address" if endpoint else "`infermesh up` starts a mesh"
+        hint = "check the address" if endpoint else start_hint(Home.of(settings))
         raise Unavailable(f"nothing answers at {address}; {hint}", reason="UNREACHABLE") from error
+
+
+def start_hint(home: Home) -> str:
+    """What to do if this user's mesh does not answer."""
+    if Supervisor(home).is_running():
+        return f"the mesh is still starting, or its router is down; the logs are in {home.log}"
+    return "`infermesh up` starts a mesh"
 
 
 def beside(client: Client) -> AsyncClient:

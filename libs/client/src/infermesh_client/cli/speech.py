@@ -24,9 +24,9 @@ def run_transcribe(file: Path, format_: str, *, model: str, options: Mapping[str
     settings, _ = load_settings()
     transcript = Transcript()
     waiting = waiting_line(error_console(), f"Listening to {file.name}")
-    with connect(endpoint, settings, timeout_s=None) as client, waiting as arrived:
+    with connect(endpoint, settings, timeout_s=None) as client, waiting as line:
         for segment in client.transcribe_segments(file, model=model, into=transcript, **options):
-            arrived()
+            line.stop()
             text = _shown(segment, format_)
             sys.stdout.write(printable(text))
             sys.stdout.flush()

@@ -5,13 +5,14 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress
 
 from infermesh_client.cli.access.keys import lacks_key
 from infermesh_client.cli.boundary import error_console, load_settings
 from infermesh_client.cli.chat.screen import Screen
 from infermesh_client.cli.running import adapt_running
 from infermesh_client.cli.safe_console import SafeConsole
+from infermesh_client.cli.waiting import waiting_columns
 from infermesh_client.mesh.check_settings import check_settings
 from infermesh_client.mesh.first_prompt import ask
 from infermesh_client.mesh.manage_key import write_manage_key
@@ -148,8 +149,7 @@ def _print_addresses(console: SafeConsole, home: Home, state: MeshState) -> None
 def _status(console: SafeConsole) -> Iterator[Callable[[str], None]]:
     """Yields a function that shows the current status: one changing line on a terminal, new lines elsewhere."""
     if console.is_terminal:
-        columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
-        with Progress(*columns, console=console, transient=True) as progress:
+        with Progress(*waiting_columns(), console=console, transient=True) as progress:
             task = progress.add_task("starting the mesh", total=None)
             yield lambda text: progress.update(task, description=text)
         return

@@ -1,18 +1,23 @@
 """Runs `infermesh keys create`, `list` and `revoke`."""
 
 import json
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import msgspec
 from rich.table import Table
+from rich.text import Text
 
 from infermesh_client.cli.boundary import error_console, load_settings
+from infermesh_client.cli.folding import Block, Folding, new_table
 from infermesh_client.cli.safe_console import SafeConsole
 from infermesh_client.key_store import create_key, list_keys, revoke_key
 from infermesh_client.settings import ClientSettings, keys_path
 from infermesh_runtime.api_keys import ApiKey
+
+_ALLOWED = ("models", "devices", "priority", "limits a minute")
 
 
 def run_create(name: str, *, models: str, devices: str, expires: datetime | None, **limits: int | None) -> None:
@@ -41,12 +46,31 @@ def run_list(*, as_json: bool) -> None:
     if as_json:
         print(json.dumps([_document(key) for key in keys], indent=2))
         return
-    table = Table("key", "state", "models", "devices", "priority", "limits a minute", "expires", caption=str(path))
+    console = SafeConsole()
+    console.print(Folding([_table(keys)], [_block(key) for key in keys]))
+    console.say(str(path), "dim")
+
+
+def _table(keys: Iterable[ApiKey]) -> Table:
+    table = new_table("key", "state", *_ALLOWED, "expires")
     for key in keys:
-        allowed = (", ".join(key.models) or "all", ", ".join(key.devices) or "all", f"up to {key.max_priority}")
-        name = f"{key.name} (admin)" if key.admin else key.name
-        table.add_row(name, _state(key), *allowed, _limits(key), _day(key.expires))
-    SafeConsole().print(table)
+        table.add_row(_name(key), _state(key), *_allowed(key), _day(key.expires))
+    return table
+
+
+def _block(key: ApiKey) -> Block:
+    lines = [*zip(_ALLOWED, _allowed(key), strict=True), ("expires", _day(key.expires))]
+    return Block(Text(f"{_name(key)}  {_state(key)}"), lines)
+
+
+def _name(key: ApiKey) -> str:
+    return f"{key.name} (admin)" if key.admin else key.name
+
+
+def _allowed(key: ApiKey) -> Sequence[str]:
+    """What `_ALLOWED` names."""
+    models, devices = ", ".join(key.models) or "all", ", ".join(key.devices) or "all"
+    return models, devices, f"up to {key.max_priority}", _limits(key)
 
 
 def run_revoke(name: str) -> None:

@@ -1,15 +1,17 @@
 """Reads answers for `infermesh chat`: a Ctrl-C leaves the connection usable, and a line says who answered how fast."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import aclosing, contextmanager
+from collections.abc import Callable, Coroutine, Iterable, Iterator
+from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 from infermesh.inference.v1 import inference_pb2
 from infermesh_client.aio import AsyncClient
 from infermesh_client.cli.connection import beside
 from infermesh_client.cli.describe import device_name
 from infermesh_client.cli.folding import joined
+from infermesh_client.cli.models.loading import OnLoad, follow_load
 from infermesh_client.cli.reasons import reason_in_words
 from infermesh_client.client import Client
 from infermesh_client.request import Event, GenerateOptions
@@ -86,13 +88,24 @@ class AnswerReader:
         """What the endpoint reports. Raises InfermeshError."""
         return self._runner.run(self._client.health())
 
-    def converse(self, conversation: Conversation) -> None:
+    def converse(self, conversation: Conversation, model: str, on_load: OnLoad) -> None:
         """Answers the conversation, which has the answer afterwards. Raises InfermeshError."""
-        self._runner.run(converse(self._client, conversation))
+        self._runner.run(self._following(converse(self._client, conversation), model, on_load))
 
-    def complete(self, text: str, options: GenerateOptions, completion: Completion) -> None:
+    def complete(self, text: str, options: GenerateOptions, completion: Completion, on_load: OnLoad) -> None:
         """Continues the text. Raises InfermeshError."""
-        self._runner.run(self._complete(text, options, completion))
+        work = self._complete(text, options, completion)
+        self._runner.run(self._following(work, options.get("model", ""), on_load))
+
+    async def _following(self, work: Coroutine[Any, Any, object], model: str, on_load: OnLoad) -> None:
+        """Does the work, and meanwhile tells how far the load of the model is."""
+        follower = asyncio.create_task(follow_load(self._client, model, on_load))
+        try:
+            await work
+        finally:
+            follower.cancel()
+            with suppress(asyncio.CancelledError):
+                await follower
 
     async def _complete(self, text: str, options: GenerateOptions, completion: Completion) -> None:
         async with aclosing(self._client.generate(text, **options)) as events:

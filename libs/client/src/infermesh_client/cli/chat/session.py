@@ -14,8 +14,10 @@ from infermesh_client.cli.chat.defaults import chat_defaults
 from infermesh_client.cli.chat.options import ChatOptions
 from infermesh_client.cli.chat.quiet_typing import quiet_typing
 from infermesh_client.cli.chat.screen import Screen
+from infermesh_client.cli.describe import progress_text
+from infermesh_client.cli.models.loading import OnLoad
 from infermesh_client.cli.safe_console import SafeConsole
-from infermesh_client.cli.waiting import waiting_line
+from infermesh_client.cli.waiting import WaitingLine, waiting_line
 from infermesh_client.request import AnswerOptions, ChatMessage, GenerateOptions
 from infermesh_client.smart.conversation import Conversation
 from infermesh_runtime.answer_parsing.parts import Part
@@ -65,37 +67,37 @@ class Session:
 
     def _chat(self, question: ChatMessage, report: inference_pb2.HealthReport, screen: Screen) -> tuple[bool, str]:
         asked = [*self._history, question]
-        with self._waiting(report) as arrived:
+        with self._waiting(report) as line:
 
             def show(part: Part) -> None:
-                arrived()
+                line.stop()
                 screen.show(part)
 
             options = self._options(report)
             conversation = Conversation(self.options.model, asked, device=self.options.device, on_part=show, **options)
-            interrupted = _run(lambda: self._reader.converse(conversation), screen)
+            interrupted = _run(lambda: self._reader.converse(conversation, self.options.model, _shown_on(line)), screen)
         answer = conversation.answer()
         said = ChatMessage(role="assistant", content=answer.text)
         self._history = [*asked, said] if interrupted else list(answer.messages)
         return interrupted, describe(answer, interrupted=interrupted)
 
     def _complete(self, text: str, report: inference_pb2.HealthReport, screen: Screen) -> tuple[bool, str]:
-        with self._waiting(report) as arrived:
+        with self._waiting(report) as line:
 
             def show(piece: str) -> None:
-                arrived()
+                line.stop()
                 screen.write(piece)
 
             completion = Completion(show)
             where = {"model": self.options.model, "device": self.options.device}
             here = cast(GenerateOptions, {**self._options(report), **where})
-            interrupted = _run(lambda: self._reader.complete(text, here, completion), screen)
+            interrupted = _run(lambda: self._reader.complete(text, here, completion, _shown_on(line)), screen)
         return interrupted, completion.describe(interrupted=interrupted)
 
     def _options(self, report: inference_pb2.HealthReport) -> AnswerOptions:
         return self.options.for_answers(chat_defaults(report, self.options.model))
 
-    def _waiting(self, report: inference_pb2.HealthReport) -> AbstractContextManager[Callable[[], None]]:
+    def _waiting(self, report: inference_pb2.HealthReport) -> AbstractContextManager[WaitingLine]:
         loading = not is_ready(report, self.options.model)
         text = f"Loading {self.options.model}" if loading else f"Waiting for {self.options.model}"
         return waiting_line(self._console, text, loading=loading)
@@ -106,6 +108,10 @@ def _asked(question: str, images: Sequence[Path]) -> ChatMessage:
     if not images:
         return ChatMessage(role="user", content=question)
     return ChatMessage(role="user", content="", parts=[*images, question])
+
+
+def _shown_on(line: WaitingLine) -> OnLoad:
+    return lambda model: line.add(progress_text(model))
 
 
 def _run(ask: Callable[[], None], screen: Screen) -> bool:

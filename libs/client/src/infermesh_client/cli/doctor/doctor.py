@@ -9,6 +9,7 @@ import httpx
 import typer
 
 from infermesh_client.cli.boundary import error_console, load_settings
+from infermesh_client.cli.connection import start_hint
 from infermesh_client.cli.doctor.report import check_row, clients_table, request_view, summary_line
 from infermesh_client.cli.http_target import http_target
 from infermesh_client.cli.safe_console import SafeConsole
@@ -52,7 +53,7 @@ def run_doctor(client: str, options: DoctorOptions) -> None:
             model = options.model or server.default_model()
             results = _check(server, recordings, model, as_json=options.as_json)
         except Unreachable as error:
-            hint = "check the URL" if options.url else "`infermesh up` starts a mesh"
+            hint = "check the URL" if options.url else start_hint(home)
             error_console().say(f"error: {error.message}; {hint}", "red")
             raise typer.Exit(_UNREACHABLE) from None
     if options.as_json:

@@ -1,11 +1,12 @@
 """Loads a model for `infermesh models load`, and shows on a terminal how far the load is."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import aclosing, suppress
 
-from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from infermesh.inference.v1 import inference_pb2
 from infermesh_client.aio import AsyncClient
 from infermesh_client.cli.boundary import error_console
 from infermesh_client.cli.connection import beside
@@ -14,6 +15,8 @@ from infermesh_client.client import Client
 from infermesh_runtime.errors import InfermeshError
 
 _INTERVAL_MS = 300
+OnLoad = Callable[[inference_pb2.ModelStatus], None]
+"""Called with the model while it is being loaded and somebody knows how far that is."""
 
 
 def load_and_show(client: Client, name: str, *, pinned: bool, keep_alive_s: float | None, device: str) -> Sequence[str]:
@@ -31,7 +34,12 @@ async def _load(
     async with beside(client) as own:
         with Progress(*columns, console=console, transient=True) as progress:
             task = progress.add_task(f"Loading {name}", total=None)
-            follower = asyncio.create_task(_follow(own, name, progress, task))
+
+            def tell(model: inference_pb2.ModelStatus) -> None:
+                left = f", {model.load_left_s:.0f} s left" if model.HasField("load_left_s") else ""
+                progress.update(task, total=1.0, completed=model.load_fraction, description=f"Loading {name}{left}")
+
+            follower = asyncio.create_task(follow_load(own, name, tell))
             try:
                 return await own.load_model(name, pinned=pinned, keep_alive_s=keep_alive_s, device=device)
             finally:
@@ -40,14 +48,11 @@ async def _load(
                     await follower
 
 
-async def _follow(client: AsyncClient, name: str, progress: Progress, task: TaskID) -> None:
-    """Shows the estimates that the mesh reports; without any, the bar only moves."""
+async def follow_load(client: AsyncClient, name: str, tell: OnLoad) -> None:
+    """Tells the estimates that the mesh reports of the load, until it is cancelled; there may be none."""
     with suppress(InfermeshError):
         async with aclosing(client.watch_health(min_interval_ms=_INTERVAL_MS)) as reports:
             async for report in reports:
                 for model in report.models:
                     if model.name == name and model.HasField("load_fraction"):
-                        left = f", {model.load_left_s:.0f} s left" if model.HasField("load_left_s") else ""
-                        progress.update(
-                            task, total=1.0, completed=model.load_fraction, description=f"Loading {name}{left}"
-                        )
+                        tell(model)

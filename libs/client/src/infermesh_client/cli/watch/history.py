@@ -3,12 +3,16 @@
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import ceil
+from statistics import fmean
 
 from infermesh.admin.v1 import admin_pb2
 
 SAMPLE_S = 0.5
 """Time between two samples."""
-_KEPT = 600
+SHOWN_S = 120.0
+"""Time that a sparkline shows, however wide it is; a wider one shows it in more detail."""
+_KEPT = int(SHOWN_S / SAMPLE_S)
 _BARS = "▁▂▃▄▅▆▇█"
 
 
@@ -35,6 +39,7 @@ class History:
     problem: str = ""
     """Why there is no news; empty while the mesh answers."""
     _series: dict[str, Series] = field(default_factory=dict)
+    _samples: int = 0
 
     def note(self, listing: admin_pb2.WatchEndpointsResponse) -> None:
         """Takes the newest listing."""
@@ -42,6 +47,7 @@ class History:
 
     def sample(self) -> None:
         """Adds the present figures to each series, and forgets endpoints that have gone."""
+        self._samples += 1
         gone = self._series.keys() - {endpoint.address for endpoint in self.endpoints}
         for address in gone:
             del self._series[address]
@@ -55,6 +61,22 @@ class History:
     def series(self, address: str) -> Series:
         """The figures of an endpoint."""
         return self._series.setdefault(address, Series())
+
+    def drawn(self, values: Sequence[float], width: int, *, most: float = 0.0) -> str:
+        """A series as a sparkline of at most `width` bars, each the mean of the samples that it stands for.
+
+        A bar that is whole stays as it is: the newest one alone changes.
+        """
+        each = samples_a_bar(width)
+        newest = self._samples % each or each
+        ends = range(len(values) - newest, 0, -each)
+        parts = [*(values[max(0, end - each) : end] for end in reversed(ends)), values[-newest:]]
+        return sparkline((fmean(part) for part in parts if part), width, most=most)
+
+
+def samples_a_bar(width: int) -> int:
+    """How many samples a bar stands for in a sparkline of `width` bars."""
+    return max(1, ceil(_KEPT / width))
 
 
 def sparkline(values: Iterable[float], width: int, *, most: float = 0.0) -> str:

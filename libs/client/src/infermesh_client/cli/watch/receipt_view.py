@@ -10,6 +10,7 @@ from infermesh_client.cli.reasons import reason_in_words
 from infermesh_client.cli.watch.receipt import Receipt
 
 _OK = "OK"
+_LONG_MS = 10_000
 
 
 def receipt_block(receipt: Receipt) -> Block:
@@ -40,7 +41,7 @@ def receipts_view(receipts: Sequence[Receipt]) -> Folding:
     right = [Column(name, justify="right") for name in ("first token", "total", "tokens")]
     table = new_table("request", "status", "model", "endpoint", "reason", *right)
     for each in receipts:
-        times = (f"{each.first_token_ms:.0f} ms" if each.first_token_ms else "-", f"{each.total_ms:.0f} ms")
+        times = (_time(each.first_token_ms) if each.first_token_ms else "-", _time(each.total_ms))
         named = (each.request_id, each.status, each.model, f"{each.device} {each.endpoint}".strip(), each.reason)
         table.add_row(*map(Text, (*named, *times, str(each.completion_tokens))))
     return Folding([table], [_short_block(each) for each in receipts])
@@ -73,24 +74,28 @@ def _expected(seconds: float, score: float) -> str:
 def _moves(receipt: Receipt) -> str:
     return "\n".join(
         f"from {each.from_endpoint} to {each.to_endpoint} after {each.after_tokens} tokens, "
-        f"{each.at_ms:.0f} ms: {each.reason.replace('_', ' ').lower()}"
+        f"{_time(each.at_ms)}: {each.reason.replace('_', ' ').lower()}"
         for each in receipt.failovers
     )
 
 
 def _times(receipt: Receipt) -> str:
-    loading = f" (loading {receipt.loading_ms:.0f} ms)" if receipt.loading_ms else ""
+    loading = f" (loading {_time(receipt.loading_ms)})" if receipt.loading_ms else ""
     computed = (
         ("first token after", receipt.first_token_ms),
         ("prefill", receipt.prefill_ms),
         ("decode", receipt.decode_ms),
     )
-    parts = [f"{receipt.total_ms:.0f} ms in all", f"queued {receipt.queued_ms:.0f} ms{loading}"]
+    parts = [f"{_time(receipt.total_ms)} in all", f"queued {_time(receipt.queued_ms)}{loading}"]
     parts += [
         f"router {receipt.overhead_ms:.1f} ms",
-        *(f"{name} {time_ms:.0f} ms" for name, time_ms in computed if time_ms),
+        *(f"{name} {_time(time_ms)}" for name, time_ms in computed if time_ms),
     ]
     return joined(parts)
+
+
+def _time(time_ms: float) -> str:
+    return f"{time_ms:.0f} ms" if time_ms < _LONG_MS else f"{time_ms / 1e3:.1f} s"
 
 
 def _tokens(receipt: Receipt) -> str:

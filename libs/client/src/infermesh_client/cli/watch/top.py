@@ -1,4 +1,4 @@
-"""Runs `infermesh top`: a view of the mesh that fills the terminal, with the last minutes as sparklines."""
+"""Runs `infermesh top`: a view of the mesh that fills the terminal, with the last two minutes as sparklines."""
 
 import asyncio
 import time
@@ -26,7 +26,7 @@ from infermesh_client.cli.tables import (
     queues_line,
     state_text,
 )
-from infermesh_client.cli.watch.history import SAMPLE_S, History, sparkline, totals
+from infermesh_client.cli.watch.history import SAMPLE_S, History, totals
 from infermesh_client.cli.watch.quitting import quit_key
 from infermesh_client.client import Client
 from infermesh_runtime.errors import FailedPrecondition, InfermeshError, Unimplemented
@@ -62,7 +62,7 @@ class TopView:
         history = self._history
         yield self._head()
         if self._short:
-            yield ShortTable(history.endpoints, "tokens/s, last minutes", self._rates)
+            yield ShortTable(history.endpoints, "tokens/s, last 2 minutes", self._rates)
         else:
             yield from self._blocks(max(10, options.max_width - _LABELS))
         yield Group(*message_lines(history.endpoints))
@@ -78,7 +78,7 @@ class TopView:
         yield Text()
 
     def _rates(self, endpoint: admin_pb2.Endpoint, width: int) -> Text:
-        return Text(sparkline(self._history.series(endpoint.address).tokens_per_s, width), style="green")
+        return Text(self._history.drawn([*self._history.series(endpoint.address).tokens_per_s], width), style="green")
 
     def _head(self) -> Text:
         sums = totals(self._history.endpoints)
@@ -91,7 +91,7 @@ class TopView:
 
     def _endpoint(self, endpoint: admin_pb2.Endpoint, width: int) -> list[RenderableType]:
         report, load = endpoint.report, endpoint.report.load
-        series = self._history.series(endpoint.address)
+        series, drawn = self._history.series(endpoint.address), self._history.drawn
         heading = Text.assemble(
             (endpoint.address, "bold"), "  ", state_text(endpoint), "  ", models_text(report.models)
         )
@@ -100,11 +100,11 @@ class TopView:
             Column(style="dim", width=9), Column(justify="right", width=14), Column(no_wrap=True), padding=(0, 1, 0, 0)
         )
         rate = load.decode_tokens_per_s if load.running else 0.0
-        grid.add_row("tokens/s", f"{rate:.1f}", Text(sparkline(series.tokens_per_s, width), style="green"))
+        grid.add_row("tokens/s", f"{rate:.1f}", Text(drawn([*series.tokens_per_s], width), style="green"))
         requests = f"{load.running} + {load.waiting} wait"
-        grid.add_row("requests", requests, Text(sparkline(series.requests, width), style="cyan"))
+        grid.add_row("requests", requests, Text(drawn([*series.requests], width), style="cyan"))
         used = f"{load.kv_cache_usage:.0%} of {load.kv_cache_tokens / 1e3:.0f}k"
-        grid.add_row("KV cache", used, Text(sparkline(series.kv_cache_usage, width, most=1.0), style="magenta"))
+        grid.add_row("KV cache", used, Text(drawn([*series.kv_cache_usage], width, most=1.0), style="magenta"))
         return [heading, Text(about, style="dim"), grid]
 
 

@@ -5,11 +5,9 @@ import webbrowser
 import httpx
 
 from infermesh_client.cli.boundary import error_console, load_settings
-from infermesh_client.cli.http_target import http_target
-from infermesh_client.mesh.manage_key import managing_url, own_manage_key, write_opening
-from infermesh_client.mesh.rest import rest_url
-from infermesh_client.mesh.state import read_state
-from infermesh_client.settings import Home
+from infermesh_client.cli.connection import start_hint
+from infermesh_client.cli.http_target import http_target, own_secret
+from infermesh_client.mesh.manage_key import managing_url, write_opening
 from infermesh_runtime.errors import Unavailable
 
 _ANSWER_TIMEOUT_S = 5.0
@@ -28,10 +26,8 @@ def run_ui(*, browser: bool) -> None:
         with httpx.Client(verify=target.trust, trust_env=False, timeout=_ANSWER_TIMEOUT_S) as client:
             client.get(target.url)
     except httpx.HTTPError as error:
-        raise Unavailable(
-            f"nothing answers at {target.url}; `infermesh up` starts a mesh", reason="UNREACHABLE"
-        ) from error
-    page, secret = f"{target.url}/", _secret_of(target.url, home)
+        raise Unavailable(f"nothing answers at {target.url}; {start_hint(home)}", reason="UNREACHABLE") from error
+    page, secret = f"{target.url}/", own_secret(target.url, home)
     if browser:
         print(page)
         webbrowser.open(write_opening(home, managing_url(page, secret)).as_uri() if secret else page)
@@ -39,9 +35,3 @@ def run_ui(*, browser: bool) -> None:
         print(managing_url(page, secret) if secret else page)
     if secret:
         error_console().say(_IF_NOTHING_OPENS if browser else _KEEP_IT)
-
-
-def _secret_of(url: str, home: Home) -> str:
-    """The secret, if this is the URL of this user's mesh; it is shown to no other."""
-    state = read_state(home)
-    return own_manage_key(home) if state is not None and rest_url(state) == url else ""

@@ -12,7 +12,7 @@ watch_app = typer.Typer()
 
 @watch_app.command(rich_help_panel=MESH)
 def top(endpoint: Endpoint = None) -> None:
-    """Watch the mesh in a view that fills the terminal, with the last minutes as sparklines. q ends it."""
+    """Watch the mesh in a view that fills the terminal, with the last two minutes as sparklines. q ends it."""
     from infermesh_client.cli.watch.top import run_top  # noqa: PLC0415 - each subcommand loads only what it needs
 
     run_top(endpoint)
