@@ -23,7 +23,8 @@ MODULE = """import(document.querySelector("script[src*='app.js']").src.replace("
 @pytest.fixture(scope="module")
 def mesh(new_mesh: NewMesh) -> Mesh:
     """A mesh of its own: its router is stopped and started again."""
-    made = new_mesh([(SIMULATED, {"model": "story", "sim_models": "story:1GiB"})], reconnect_max_s=0.2)
+    worker = {"model": "story", "sim_models": "story:1GiB", "sim_itl_s": 0.02}
+    made = new_mesh([(SIMULATED, worker)], reconnect_max_s=0.2)
     made.start()
     made.wait_ready()
     return made
@@ -111,6 +112,22 @@ def test_a_breaker_that_opens_is_told_as_such(page: Page, mesh: Mesh) -> None:
     expect(told.nth(0)).to_have_text("3 events came too fast or too long ago to be shown")
     expect(told.nth(1)).to_have_text("The circuit breaker of cpu closed again")
     expect(told.nth(2)).to_contain_text("The circuit breaker of cpu opened: it failed lately")
+
+
+def test_a_drain_while_it_is_busy_is_ended_by_a_resume(page: Page, mesh: Mesh) -> None:
+    page.goto(f"/#manage={mesh.manage_key}")
+    open_room(page)
+    endpoint = page.get_by_label("Endpoint cpu", exact=True)
+    body = {"model": "story", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 4000, "stream": True}
+    with mesh.http() as http, http.stream("POST", "/v1/chat/completions", json=body) as stream:
+        lines = stream.iter_lines()  # it ends the call when it is let go
+        next(lines)
+        expect(endpoint.locator("dd").first).to_have_text("1")
+        page.get_by_label("Drain cpu").click()
+        expect(endpoint.locator("header")).to_contain_text("draining")
+        page.get_by_label("Resume cpu").press("Enter")
+        expect(endpoint.locator("header")).to_contain_text("ready")
+        expect(page.locator(".notice")).to_have_text(["cpu takes requests again."])
 
 
 def test_the_plot_goes_by_the_clock_of_the_mesh(page: Page, mesh: Mesh) -> None:

@@ -1,5 +1,7 @@
 """Receipts name the failure that ended a request, and count what a stopped stream had generated."""
 
+import asyncio
+
 import grpc
 import pytest
 
@@ -9,7 +11,7 @@ from infermesh_router.testing.router import RunningRouter, StartRouter, StartWor
 from infermesh_router.testing.speech import StartSpeech, speak
 from infermesh_router.testing.streams import ask, generate, refuse, stop_after_a_token
 from infermesh_router.testing.tensors import TensorWorker
-from infermesh_runtime.errors import InvalidArgument, Unavailable
+from infermesh_runtime.errors import DeadlineExceeded, InvalidArgument, Unavailable
 
 LOST = Unavailable("The engine process ended.", reason="ENGINE_RESTARTING")
 
@@ -71,3 +73,27 @@ async def test_speech_has_no_tokens(start_speech: StartSpeech, start_router: Sta
     with pytest.raises(Unavailable):
         await speak(router)
     assert (await only_receipt(router)).completion_tokens == 0
+
+
+async def test_how_long_a_request_waited_in_vain_is_told(start_worker: StartWorker, start_router: StartRouter) -> None:
+    router = await start_router(await start_worker(load=pb.Load(max_running=1, running=1)))
+
+    async def embed(router: RunningRouter, timeout_s: float) -> None:
+        await router.inference.Embed(pb.EmbedRequest(model="m", texts=["a"]), timeout=timeout_s)
+
+    for kept, call in enumerate((generate, embed), 1):
+        with pytest.raises((DeadlineExceeded, grpc.aio.AioRpcError)):
+            await call(router, timeout_s=0.3)  # type: ignore[operator] # both take these
+        receipt = await newest_receipt(router, kept)
+        assert receipt.status in ("DEADLINE_EXCEEDED", "CANCELLED")  # as whose timer was first
+        assert not receipt.endpoint
+        assert 150 < receipt.queued_ms <= receipt.total_ms
+
+
+async def newest_receipt(router: RunningRouter, kept: int) -> mesh_pb2.Receipt:
+    """The last of so many, once it is kept: a client's own timer may end a call before the router's does."""
+    async with asyncio.timeout(20):
+        while True:
+            listed: mesh_pb2.ListReceiptsResponse = await router.mesh.ListReceipts(mesh_pb2.ListReceiptsRequest())
+            if len(listed.receipts) == kept:
+                return listed.receipts[0]

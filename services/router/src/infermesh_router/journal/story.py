@@ -67,6 +67,10 @@ class Story:
         self.choice, self.device = choice, device
         self.queued_s, self.loading_s, self.overhead_s = queued_s, loading_s, overhead_s
 
+    def waited(self, *, queued_s: float, loading_s: float) -> None:
+        """It waited for an endpoint, and got none."""
+        self.queued_s, self.loading_s = queued_s, loading_s
+
     def failed(self, endpoint: str, reason: str) -> None:
         """An endpoint failed before the first token."""
         self.retries = (*self.retries, (endpoint, reason))[:_MOST_MOVES]

@@ -33,7 +33,7 @@ from infermesh_router.relay.sender import RelayParts
 from infermesh_router.relay.stall_watch import StallWatch
 from infermesh_router.relay.streams.event import Event, StreamEvent
 from infermesh_router.relay.streams.tail import Tail
-from infermesh_router.relay.telling_story import tell_answered, tell_failed, tell_usage
+from infermesh_router.relay.telling_story import tell_answered, tell_failed, tell_usage, telling_wait
 from infermesh_router.requests.call import Call
 from infermesh_router.requests.telling import Telling
 from infermesh_runtime.background.tasks import TaskSupervisor
@@ -169,7 +169,8 @@ class Dispatcher:
             await suspicion.check()
             while True:
                 try:
-                    grant = await self._admission.admit(pending, lost.avoid(pending))
+                    with telling_wait(story, pending, self._clock):
+                        grant = await self._admission.admit(pending, lost.avoid(pending))
                 except InfermeshError as refusal:
                     raise retries.last or refusal from None
                 with grant:

@@ -13,7 +13,7 @@ from infermesh_router.relay.sender import RelayParts, Sender
 from infermesh_router.relay.streams.event import StreamEvent, write_event
 from infermesh_router.relay.streams.stream_kind import STREAM_KINDS
 from infermesh_router.relay.streams.tail import Tail
-from infermesh_router.relay.telling_story import tell_begun, tell_ended, tell_failed
+from infermesh_router.relay.telling_story import tell_begun, tell_ended, tell_failed, telling_wait
 from infermesh_router.requests.call import Call
 from infermesh_router.requests.telling import Telling
 from infermesh_runtime.errors import InfermeshError
@@ -54,7 +54,8 @@ class Relay:
         retries = Retries(parts.options.attempts, parts.budget, parts.metrics, lost)
         while True:
             try:
-                grant = await self._sender.admit(lost)
+                with telling_wait(self._story, self._sender.pending, parts.clock):
+                    grant = await self._sender.admit(lost)
             except InfermeshError as refusal:
                 raise retries.last or refusal from None
             try:

@@ -53,7 +53,8 @@ class Sender:
     ) -> None:
         self._parts = parts
         self._call = call
-        self._pending = parts.admission.arrive(call, deadline_s=deadline_s, telling=telling)
+        self.pending = parts.admission.arrive(call, deadline_s=deadline_s, telling=telling)
+        """The call as it waits for endpoints."""
         self._deadline_s = deadline_s
         self._since_s = since_s
 
@@ -62,7 +63,7 @@ class Sender:
 
         `lost` are the endpoints on which it failed.
         """
-        return await self._parts.admission.admit(self._pending, lost.avoid(self._pending))
+        return await self._parts.admission.admit(self.pending, lost.avoid(self.pending))
 
     async def admit_again(self, avoided: Mapping[str, float], give_up_s: float) -> Grant:
         """Permission to continue the call's stream, before all that wait. Raises InfermeshError.
@@ -70,9 +71,9 @@ class Sender:
         `avoided` are endpoints that it must not go to yet, each with the time until which. Until `give_up_s` it also
         waits while no endpoint could serve it.
         """
-        self._pending.give_up_s = give_up_s
-        self._pending.avoided_until_s = avoided
-        return await self._parts.admission.admit(self._pending, frozenset(avoided))
+        self.pending.give_up_s = give_up_s
+        self.pending.avoided_until_s = avoided
+        return await self._parts.admission.admit(self.pending, frozenset(avoided))
 
     async def send_first(self, grant: Grant) -> Attempt:
         """Sends the call from its beginning, hedged if the options say so. Raises InfermeshError."""
@@ -107,7 +108,7 @@ class Sender:
         def send_again() -> Awaitable[Attempt] | None:
             if not parts.budget.balance >= 1:
                 return None
-            second = parts.admission.admit_now(self._pending, tried)
+            second = parts.admission.admit_now(self.pending, tried)
             if second is None:
                 return None
             parts.budget.withdraw()

@@ -1,11 +1,14 @@
 """Tells a call's story what its receipt needs of a grant, of a stream, and of an answer in one message."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from google.protobuf.message import DecodeError
 
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.admission.grant import Grant
+from infermesh_router.admission.pending_call import PendingCall
 from infermesh_router.fleet.faults import Verdict, judge
 from infermesh_router.journal.story import Story
 from infermesh_router.relay.streams.delivered import Delivered
@@ -18,6 +21,17 @@ from infermesh_runtime.wire_fields import fields
 _USAGE = pb.EmbedResponse.DESCRIPTOR.fields_by_name["usage"].number
 """The number of the same field in ScoreResponse."""
 _MOST_FIELDS = 8
+
+
+@contextmanager
+def telling_wait(story: Story, pending: PendingCall, clock: Callable[[], float]) -> Iterator[None]:
+    """In the block the call waits for an endpoint. If it gets none, its story says for how long."""
+    try:
+        yield
+    except BaseException:
+        if pending.waited:
+            story.waited(queued_s=clock() - pending.since_s, loading_s=pending.loading_s)
+        raise
 
 
 def tell_failed(story: Story, address: str, error: InfermeshError) -> None:

@@ -161,6 +161,7 @@ let due = 0;
 function note(event) {
   if (event.event === "lost") event = { ...event, time: now(), id: `lost ${performance.now()}` };
   news.push(event);
+  if (news.length > 2 * MOST_LOG) news = news.slice(-MOST_LOG); // timers of hidden tabs may wait for a minute
   due ||= setTimeout(flush, 50);
   if (event.event === "failover") for (const listener of [...failoverListeners]) listener(event);
 }

@@ -2,6 +2,7 @@
 import { useEffect, useLayoutEffect, useRef, useState } from "../lib/html.js";
 
 const PART = 20; // one part in so many of the time may go to drawing
+const LONGEST_MS = 1000; // but what somebody did must show
 
 export function useCalmly(store) {
   const [state, setState] = useState(store.get());
@@ -9,7 +10,7 @@ export function useCalmly(store) {
   const readyAt = useRef(0);
   useLayoutEffect(() => {
     const done = performance.now();
-    readyAt.current = done + PART * (done - begun);
+    readyAt.current = done + Math.min(LONGEST_MS, PART * (done - begun));
   });
   useEffect(() => {
     let timer = 0;

@@ -66,7 +66,7 @@ function DrainButton({ endpoint }) {
       await refresh();
       notify(draining ? `${endpoint.name} takes requests again.` : `${endpoint.name} takes no new requests${told.moved ? `; ${told.moved} streams were moved` : ""}.`);
     } catch (error) {
-      notify(error.message, "error");
+      if (error.code !== "resumed") notify(error.message, "error"); // else somebody ended the drain, and saw it
     }
     setBusy("");
   };
