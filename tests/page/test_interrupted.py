@@ -130,3 +130,51 @@ def test_enter_that_chooses_a_word_sends_nothing(chat: ChatPage, composing: dict
     expect(chat.answers).to_have_count(0)
     chat.page.evaluate(ENTER, {})
     expect(chat.page.locator("article.question .bubble")).to_have_text("にほん")
+
+
+def test_a_refused_question_is_asked_again_by_a_button(chat: ChatPage) -> None:
+    full = {"error": {"message": "The queue for 'story' is full. Retry in 7 s.", "code": "queue_full"}}
+    chat.settings(Longest_answer=5)
+    chat.page.route("**/v1/chat/completions", lambda route: route.fulfill(status=429, json=full), times=1)
+    chat.send("Are you busy?")
+    expect(chat.last.get_by_role("alert")).to_have_text("The queue for 'story' is full. Retry in 7 s.")
+    expect(chat.last.get_by_label("Copy the answer")).to_have_count(0)
+    chat.last.get_by_role("button", name="Try again").click()
+    chat.wait_done()
+    expect(chat.page.locator("article.question")).to_have_count(1)
+
+
+def test_a_question_that_no_model_can_take_stays_in_the_message(page: Page, chat: ChatPage) -> None:
+    page.route("**/mesh/v1/**", lambda route: route.abort())
+    page.evaluate("localStorage.clear()")
+    page.reload()
+    expect(page.locator(".sign")).to_contain_text("no connection")
+    for _ in range(2):
+        chat.send("Anybody there?")
+    expect(page.get_by_role("status").first).to_contain_text("The mesh does not answer, so there is no model to ask.")
+    expect(page.locator("#message")).to_have_value("Anybody there?")
+    expect(page.locator("article")).to_have_count(0)
+    assert page.locator(".heads li").count() == 0
+
+
+def test_tokens_that_came_all_at_once_have_the_speed_that_the_receipt_tells(chat: ChatPage) -> None:
+    """A proxy may hold an answer back until it is complete."""
+    chat.page.route("**/v1/chat/completions", lambda route: route.fulfill(response=route.fetch()))
+    chat.settings(Longest_answer=50)
+    chat.send("All at once")
+    chat.wait_done()
+    expect(chat.last.locator(".who")).not_to_contain_text("unknown")
+    chat.last.locator(".who").click()
+    expect(chat.last.get_by_role("region", name="Receipt")).to_contain_text("Where the time went")
+    assert 1 < chat.saved_answers()[-1]["stats"]["tokensPerS"] < 1000
+
+
+def test_dialogs_that_ask_for_a_text_have_the_focus_in_it(chat: ChatPage) -> None:
+    chat.settings(Longest_answer=5)
+    chat.send("One")
+    chat.wait_done()
+    chat.page.get_by_label("Rename One").click()
+    expect(chat.page.get_by_role("textbox", name="Name")).to_be_focused()
+    chat.page.keyboard.type("Another")
+    chat.page.keyboard.press("Enter")
+    expect(chat.page.locator(".head-title")).to_have_text("Another")

@@ -3,7 +3,7 @@
 import pytest
 from playwright.sync_api import expect
 
-from tests.page.pages import ChatPage
+from tests.page.pages import ChatPage, check_accessible
 from tests.page.scripted import answer_with
 
 LINES = 3000
@@ -82,6 +82,17 @@ def test_formulas_are_set_and_prices_are_not(scripted: ChatPage) -> None:
     expect(text).to_contain_text("cost $5 and $10, see $HOME:")
     expect(text.locator("code[data-math]")).to_have_text([r"$\notamacro{x}$", r"$\href{javascript:window.pwned=1}{x}$"])
     assert text.locator("em, a").count() == 0
+    check_accessible(scripted.page)
+
+
+def test_lines_of_a_formula_stand_below_each_other(scripted: ChatPage) -> None:
+    answer_with(scripted, [r"$$\begin{aligned} a &= b + c \\ &= d \end{aligned}$$"])
+    expect(scripted.last.locator("math mtd")).to_have_count(4)
+    places = scripted.last.locator("math mtd:nth-child(2) mo").evaluate_all(
+        "(each) => each.filter((sign) => sign.textContent === '=').map((sign) => sign.getBoundingClientRect().x)"
+    )
+    assert len(places) == 2
+    assert abs(places[0] - places[1]) < 1
 
 
 def test_formulas_run_nothing_and_end(scripted: ChatPage) -> None:
@@ -98,3 +109,4 @@ def test_a_list_of_tasks_has_boxes_and_no_dots(scripted: ChatPage) -> None:
     items = scripted.last.locator(".text li")
     styles = items.evaluate_all("(each) => each.map((item) => getComputedStyle(item).listStyleType)")
     assert styles == ["none", "none", "disc"]
+    check_accessible(scripted.page)

@@ -36,13 +36,13 @@ export function Answer({ conversation, node, isLast }) {
       ${shown.toolCalls?.length > 0 && html`<${ToolCalls} conversation=${conversation} node=${node} calls=${shown.toolCalls} live=${live} isLast=${isLast} />`}
       ${live && html`<${Waiting} run=${run} />`}
       <${Ending} shown=${shown} running=${live} madeElsewhere=${isMadeElsewhere(node)} finishReason=${node.finishReason}
-        onMore=${more} />
+        onMore=${more} onAgain=${isLast && !isRunning(conversation) && !node.content && again} />
       ${!live && html`
         <div class="answer-foot">
           ${node.stats && html`<${Numbers} model=${node.model} stats=${node.stats} moves=${shown.moves || []} receipt=${node.receipt} opened=${receipt} onOpen=${() => setReceipt(!receipt)} />`}
           <div class="actions">
             <${Branches} conversation=${conversation} node=${node} />
-            <${IconButton} icon="copy" label="Copy the answer" onClick=${() => copyText(shown.content).then((done) => done && notify("Copied."))} />
+            ${shown.content && html`<${IconButton} icon="copy" label="Copy the answer" onClick=${() => copyText(shown.content).then((done) => done && notify("Copied."))} />`}
             <${IconButton} icon="again" label="Answer again" disabled=${isRunning(conversation)} onClick=${again} />
           </div>
         </div>
@@ -108,13 +108,14 @@ function Waiting({ run }) {
   `;
 }
 
-function Ending({ shown, running, madeElsewhere, finishReason, onMore }) {
+function Ending({ shown, running, madeElsewhere, finishReason, onMore, onAgain }) {
   const told = shown.error || (!running && howItEnded(shown.status, madeElsewhere, finishReason));
   if (!told) return null;
   return html`
     <div class=${`ending row ${shown.error ? "error" : ""}`}>
       <p role=${shown.error ? "alert" : undefined}>${told}</p>
       ${onMore && html`<button type="button" class="small" onClick=${onMore}>Continue</button>`}
+      ${onAgain && shown.error && html`<button type="button" class="small" onClick=${onAgain}>Try again</button>`}
     </div>
   `;
 }

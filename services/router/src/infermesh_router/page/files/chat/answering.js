@@ -19,6 +19,7 @@ export const isRunning = (conversation) =>
   Object.values(conversation.nodes).some((node) => running.get(node.id)?.run.live || isMadeElsewhere(node));
 
 export function send(conversation, parent, { content, images = [] }) {
+  requestOf(conversation, parent); // if the settings are not right, nothing is added
   const question = addNode(conversation, parent, { role: "user", content, ...(images.length ? { images } : {}) });
   return answer(conversation, question.id);
 }

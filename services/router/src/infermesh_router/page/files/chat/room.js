@@ -28,7 +28,7 @@ export function ChatRoom({ rest }) {
     try {
       send(open, path.at(-1)?.id ?? ROOT, message);
     } catch (error) {
-      notify(error.message, "error");
+      notify(mesh.get().status === "lost" && !open.settings.model ? "The mesh does not answer, so there is no model to ask." : error.message, "error");
       return false;
     }
     if (rest[0] !== open.id) location.hash = `#/chat/${open.id}`;

@@ -96,7 +96,7 @@ function Rename({ head, onClose }) {
     <${Dialog} title="Rename the chat" onClose=${onClose} className="narrow">
       <form class="stack" onSubmit=${submit}>
         <label class="field"><span>Name</span>
-          <input value=${title} onInput=${(event) => setTitle(event.target.value)} maxlength="120" />
+          <input value=${title} autofocus onFocus=${(event) => event.target.select()} onInput=${(event) => setTitle(event.target.value)} maxlength="120" />
         </label>
         <div class="row end"><button type="submit" class="primary" disabled=${!title.trim()}>Rename</button></div>
       </form>

@@ -41,7 +41,7 @@ export function KeyDialog() {
       <form onSubmit=${submit} class="stack">
         <p>${wanted}</p>
         <label class="field"><span>Key</span>
-          <input type="password" autocomplete="off" value=${typed} onInput=${(event) => setTyped(event.target.value)} />
+          <input type="password" autocomplete="off" autofocus value=${typed} onInput=${(event) => setTyped(event.target.value)} />
         </label>
         <p class="hint">It is kept in this browser. <code>infermesh keys create</code> makes one.</p>
         <div class="row end"><button type="submit" class="primary">Use this key</button></div>

@@ -141,6 +141,7 @@ function drawBlock(token, complete) {
     link.target = "_blank";
     link.rel = "noopener noreferrer nofollow";
   }
+  for (const box of block.querySelectorAll("li input")) box.setAttribute("aria-label", box.checked ? "Done" : "To do");
   for (const table of block.querySelectorAll("table")) wrapTable(table);
   for (const code of block.querySelectorAll("pre > code")) decorateCode(code, complete);
   if (complete) showMath(block);

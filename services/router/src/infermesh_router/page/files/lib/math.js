@@ -36,7 +36,7 @@ export const MATH = [
 
 const SIGNS = /^(?:\$\$?|\\[([])([\s\S]*?)(?:\$\$?|\\[)\]])$/;
 const MOST_EXPANSIONS = 500; // of macros, in one formula
-const CLEAN = { USE_PROFILES: { mathMl: true }, FORBID_ATTR: ["style", "href", "src"], RETURN_DOM_FRAGMENT: true };
+const CLEAN = { USE_PROFILES: { mathMl: true }, ADD_ATTR: ["class"], FORBID_ATTR: ["style", "href", "src"], RETURN_DOM_FRAGMENT: true };
 const STYLES = / style="[^"]*"/g; // the page's policy forbids them; styles/text.css has what matters of them
 let temml = null;
 

@@ -174,10 +174,12 @@ class Run {
     for (const move of receipt.failovers || []) this.moved({ ...move, request_id: this.stats.requestId });
   }
 
-  // Tokens per second as the client saw them, from the first token to the last.
+  // Tokens per second as the client saw them, from the first token to the last; or as they were made, if they came to the
+  // client all at once.
   get tokensPerS() {
     const { firstAt, lastAt } = this.stats;
-    const passed = (lastAt - firstAt) / 1000;
+    const seenMs = lastAt - firstAt, madeMs = this.receipt?.decode_ms || 0;
+    const passed = (madeMs > 2 * seenMs ? madeMs : seenMs) / 1000;
     return passed > 0 && this.tokens > 1 ? (this.tokens - 1) / passed : NaN;
   }
 }
