@@ -11,7 +11,7 @@ const KINDS = {
 const COLUMNS = 6;
 
 export function ModelTable({ models, known, mayManage, onTry, onRemove, onImport }) {
-  const loaded = models.filter((model) => model.loadedOn.length || model.state === "loading");
+  const loaded = models.filter(({ loadedOn, loadingOn, failedOn }) => loadedOn.length || loadingOn.length || failedOn.length);
   const onDisk = models.filter((model) => !loaded.includes(model));
   const row = (model) => html`<${Row} key=${model.name} model=${model} mayManage=${mayManage} onTry=${onTry} onRemove=${onRemove} />`;
   return html`
@@ -47,24 +47,36 @@ const Facts = ({ model, note }) => html`
 function Row({ model, mayManage, onTry, onRemove }) {
   const [busy, setBusy] = useState(false);
   const loaded = model.loadedOn.length > 0;
-  const loading = !loaded && model.state === "loading";
+  const failed = model.failedOn.length > 0;
+  const loading = !loaded && !failed && model.loadingOn.length > 0;
+  const held = loaded || failed;
   const act = async () => {
     setBusy(true);
-    await manage(model.name, loaded ? "unload" : "load", {});
+    await manage(model.name, held ? "unload" : "load", {});
     setBusy(false);
   };
-  const where = loading ? `loading${model.load_fraction === undefined ? "" : ` ${percent(model.load_fraction)}`}` : "on disk";
   return html`
     <tr>
       <${Facts} model=${model} />
-      <td>${loaded ? model.loadedOn.map(endpointName).join(", ") : html`<span class="hint">${where}</span>`}</td>
+      <td><${Where} model=${model} /></td>
       <td><div class="row end">
-        ${mayManage && !loading && html`<button type="button" class="small" disabled=${busy} onClick=${act} aria-label=${busy ? undefined : `${loaded ? "Unload" : "Load"} ${model.name}`}>${busy ? "Working…" : loaded ? "Unload" : "Load"}</button>`}
-        ${mayManage && !loading && !loaded && html`<button type="button" class="small" disabled=${busy} onClick=${() => onRemove(model)} aria-label=${`Remove ${model.name}`}>Remove</button>`}
+        ${mayManage && !loading && html`<button type="button" class="small" disabled=${busy} onClick=${act} aria-label=${busy ? undefined : `${held ? "Unload" : "Load"} ${model.name}`}>${busy ? "Working…" : held ? "Unload" : "Load"}</button>`}
+        ${mayManage && !loading && !held && html`<button type="button" class="small" disabled=${busy} onClick=${() => onRemove(model)} aria-label=${`Remove ${model.name}`}>Remove</button>`}
         ${(model.kind === "generate" || TRIALS[model.kind]) && html`<button type="button" class="small" onClick=${() => onTry(model)} aria-label=${`Try it: ${model.name}`}>Try it</button>`}
       </div></td>
     </tr>
   `;
+}
+
+// Where it is: what takes requests in plain text, the rest as a hint.
+function Where({ model: { loadedOn, loadingOn, failedOn, load_fraction: fraction } }) {
+  const names = (addresses) => addresses.map(endpointName).join(", ");
+  const hints = [
+    loadingOn.length > 0 && `loading on ${names(loadingOn)}${fraction === undefined ? "" : `, ${percent(fraction)}`}`,
+    failedOn.length > 0 && `failed to load on ${names(failedOn)}`,
+  ].filter(Boolean);
+  if (!loadedOn.length && !hints.length) return html`<span class="hint">on disk</span>`;
+  return html`${names(loadedOn)}${hints.map((hint) => html` <span class="hint" key=${hint}>${hint}</span>`)}`;
 }
 
 const Known = ({ model, mayManage, onImport }) => html`
