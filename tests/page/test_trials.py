@@ -23,6 +23,14 @@ def open_trial(page: Page, kind: str) -> Locator:
     return page.get_by_role("dialog")
 
 
+def middle_of(shown: Locator) -> float:
+    """The height of its middle, in pixels."""
+    middle: float = shown.evaluate(
+        "(each) => { const { y, height } = each.getBoundingClientRect(); return y + height / 2 }"
+    )
+    return middle
+
+
 def say_nothing(route: Route) -> None:
     """Leaves a request without an answer."""
 
@@ -149,6 +157,24 @@ def test_a_model_that_the_second_endpoint_loads_is_seen(page: Page) -> None:
     retell(page, loading)
     page.goto("/#/models")
     expect(page.locator("tr", has_text="some-embed")).to_contain_text("loading on second, 50 %")
+
+
+def test_a_pinned_model_is_seen(page: Page) -> None:
+    def pinned(endpoints: Endpoints) -> None:
+        endpoints[0]["available"].append(made(endpoints[0], "embed", state="ready"))
+        endpoints[1]["models"].append(made(endpoints[1], "embed", pinned=True))
+
+    retell(page, pinned)
+    page.goto("/#/models")
+    expect(page.locator("tr", has_text="some-embed")).to_contain_text("pinned")
+
+
+def test_on_a_phone_a_box_stands_beside_its_words(page: Page, mesh: Mesh) -> None:
+    page.set_viewport_size({"width": 360, "height": 740})
+    page.goto(f"/#manage={mesh.manage_key}")
+    page.get_by_role("link", name="Models").click()
+    box = page.get_by_label("Replace a model of this name")
+    assert middle_of(box) == pytest.approx(middle_of(box.locator("xpath=..")), abs=3)
 
 
 def test_a_model_that_failed_to_load_is_seen_and_unloaded(page: Page, mesh: Mesh) -> None:

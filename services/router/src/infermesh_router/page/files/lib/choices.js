@@ -23,7 +23,8 @@ export function listModels(endpoints, kind = "") {
   return [...found.values()].sort((a, b) => b.loadedOn.length - a.loadedOn.length || a.name.localeCompare(b.name));
 }
 
-function noteState(known, { state, load_fraction: fraction }, address) {
+function noteState(known, { state, pinned, load_fraction: fraction }, address) {
+  known.pinned ||= pinned;
   known[{ ready: "loadedOn", loading: "loadingOn", failed: "failedOn" }[state]]?.push(address);
   if (state === "loading" && fraction !== undefined) known.load_fraction = Math.max(known.load_fraction ?? 0, fraction);
 }

@@ -1,6 +1,7 @@
 // The table of models: those that are loaded, those on disk, and those that can be imported.
 import { html, useState } from "../lib/html.js";
 import { bytes, count, percent } from "../lib/format.js";
+import { Icon } from "../lib/icons.js";
 import { endpointName } from "../lib/mesh_feed.js";
 import { manage } from "../mesh/models.js";
 import { TRIALS } from "./trials.js";
@@ -38,7 +39,7 @@ const Group = ({ title, none, children }) => html`
 const Figure = ({ label, text }) => html`<td class=${`figure ${text ? "" : "none"}`} data-label=${label}>${text || "–"}</td>`;
 
 const Facts = ({ model, note }) => html`
-  <td><span class="model-title">${model.name}</span></td>
+  <td><span class="model-title">${model.name}</span>${model.pinned && html` <span class="pinned" title="Stays loaded"><${Icon} name="pin" /><span class="off-screen">pinned</span></span>`}</td>
   <td>${KINDS[model.kind] || model.kind}${model.takes_images ? ", takes pictures" : ""}${note && html`<br /><span class="hint">${note}</span>`}</td>
   <${Figure} label="Size" text=${model.size_bytes ? bytes(model.size_bytes) : ""} />
   <${Figure} label="Context" text=${model.context_length ? count(model.context_length) : ""} />
