@@ -85,7 +85,7 @@ def test_speech_as_events(http: httpx.Client) -> None:
     [
         ({"input": ""}, "input", "must not be empty"),
         ({"input": "  "}, "input", "must not be empty"),
-        ({"input": "x" * 4097}, "input", "at most 4096 characters"),
+        ({"input": "x" * 4097}, "input", "must have at most 4096 characters"),
         ({"voice": "alloy"}, "voice", "there is no voice 'alloy'; the model has ada, bob"),
         ({"response_format": "aac"}, "response_format", 'supports only "mp3", "opus", "flac", "wav", "pcm"'),
         ({"speed": 5}, "speed", "less than or equal to 4"),

@@ -19,7 +19,7 @@ class PlayedImports:
             self.endpoints: list[dict[str, Any]] = http.get("/mesh/v1/endpoints").json()["endpoints"]
         self.imports: list[dict[str, Any]] = []
         self.asked: list[Request] = []
-        self.refusal = ""
+        self.refusal, self.code = "", "refused"
         page.route("**/mesh/v1/events", self._events)
         page.route("**/mesh/v1/endpoints", self._list)
         page.route("**/mesh/v1/imports", self._start)
@@ -68,5 +68,5 @@ class PlayedImports:
     def _refused(self, route: Route) -> bool:
         self.asked.append(route.request)
         if self.refusal:
-            route.fulfill(status=409, json={"error": {"message": self.refusal, "code": "refused"}})
+            route.fulfill(status=409, json={"error": {"message": self.refusal, "code": self.code}})
         return bool(self.refusal)

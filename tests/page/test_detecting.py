@@ -48,12 +48,30 @@ def classifier(path: Path) -> Path:
     return save(path, [node], [tensor("pixels", [1, 3, SIDE, SIDE])], [tensor("scores", [1, 3])], axes)
 
 
+def byte_classifier(path: Path) -> Path:
+    """Like `classifier`, but quantised: its scores are bytes."""
+    nodes = [
+        helper.make_node("ReduceMean", ["pixels", "axes"], ["mean"], keepdims=0),
+        helper.make_node("Mul", ["mean", "most"], ["numbers"]),
+        helper.make_node("Cast", ["numbers"], ["scores"], to=TensorProto.UINT8),
+    ]
+    weights = [
+        numpy_helper.from_array(np.array([2, 3], np.int64), "axes"),
+        numpy_helper.from_array(np.array(100, np.float32), "most"),
+    ]
+    scores = tensor("scores", [1, 3], TensorProto.UINT8)
+    return save(path, nodes, [tensor("pixels", [1, 3, SIDE, SIDE])], [scores], *weights)
+
+
+MODELS = {"detector": detector, "classifier": classifier, "byte-classifier": byte_classifier, "linear": linear}
+
+
 @pytest.fixture(scope="module")
 def real(new_mesh: NewMesh, tmp_path_factory: pytest.TempPathFactory) -> Mesh:
     """A mesh whose worker has the models."""
     files, root = tmp_path_factory.mktemp("graphs"), tmp_path_factory.mktemp("home") / "models"
     root.mkdir()
-    for name, write in (("detector", detector), ("classifier", classifier), ("linear", linear)):
+    for name, write in MODELS.items():
         import_tensors(write(files / f"{name}.onnx"), root, name)
     made = new_mesh([(CPU, {"models": root, "model": "detector"})])
     made.start()
@@ -80,7 +98,7 @@ def picture(color: str) -> FilePayload:
 
 def run(page: Page, model: str, color: str = "") -> Locator:
     """Tries a model. Gives the dialog."""
-    page.get_by_role("button", name=f"Try it: {model}").click()
+    page.get_by_role("button", name=f"Try it: {model}", exact=True).click()
     dialog = page.get_by_role("dialog")
     if color:
         dialog.get_by_label("Picture", exact=True).set_input_files(picture(color))
@@ -130,6 +148,11 @@ def test_other_outputs_are_classes_and_tensors(models: Page) -> None:
     dialog.get_by_label("Pixels become").select_option("bytes")
     dialog.get_by_role("button", name="Run").click()
     expect(dialog.get_by_role("region", name="Tensors")).to_contain_text("0, 255, 0")
+
+
+def test_scores_in_bytes_are_shares_of_their_sum(models: Page) -> None:
+    dialog = run(models, "byte-classifier", "chartreuse")  # red 127, green 255
+    expect(dialog.locator(".bar-row")).to_have_text(["class 167 %", "class 033 %", "class 20 %"])
 
 
 def test_tensors_are_written_by_hand_where_no_picture_fits(models: Page) -> None:

@@ -80,12 +80,22 @@ def test_a_refused_import_stays_in_the_form(page: Page, played: PlayedImports) -
     expect(page.get_by_label("Source", exact=True)).to_have_value("hf:org/model")
 
 
+def test_a_name_that_is_taken_is_told_in_the_words_of_the_form(page: Page, played: PlayedImports) -> None:
+    played.refusal, played.code = "There is a model 'mine' already. Replace it with `force`.", "model_exists"
+    page.get_by_label("Source", exact=True).fill("hf:org/model")
+    page.get_by_label("Name", exact=True).fill("mine")
+    page.get_by_role("button", name="Import", exact=True).click()
+    expect(page.get_by_role("alert")).to_contain_text('tick "Replace a model of this name"')
+    expect(page.get_by_label("Replace a model of this name")).to_be_visible()
+
+
 def test_removing_asks_first(page: Page, played: PlayedImports) -> None:
     played.add_model("unwanted")
     remove = page.get_by_role("button", name="Remove unwanted", exact=True)
     remove.click()
     dialog = page.get_by_role("dialog", name="Remove unwanted?")
     check_accessible(page)
+    expect(dialog).to_contain_text("(weights of 1 GiB)")  # what else is in its folder is not known here
     dialog.get_by_role("button", name="Keep it").click()
     expect(dialog).to_have_count(0)
     assert not played.asked

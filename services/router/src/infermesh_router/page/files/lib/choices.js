@@ -6,20 +6,27 @@ import { useStore } from "./store.js";
 
 const ACCELERATORS = new Set(["xpu", "cuda"]);
 
-// The models of the mesh by name: what one is, where it is loaded, and whether it can be.
+// The models of the mesh by name: what one is, and the addresses that have it loaded, load it, failed to, or have it on disk.
+// load_fraction is that of the endpoint that is farthest.
 export function listModels(endpoints, kind = "") {
   const found = new Map();
   for (const endpoint of endpoints) {
     for (const model of [...endpoint.models, ...endpoint.available]) {
       if (kind && model.kind !== kind) continue;
-      const known = found.get(model.name) || { ...model, loadedOn: [], onDiskOf: [] };
+      const known = found.get(model.name) || { ...model, load_fraction: undefined, loadedOn: [], loadingOn: [], failedOn: [], onDiskOf: [] };
       found.set(model.name, known);
       known.takes_images ||= model.takes_images;
     }
-    for (const { name, state } of endpoint.models) if (state === "ready") found.get(name)?.loadedOn.push(endpoint.address);
+    for (const model of endpoint.models) if (found.has(model.name)) noteState(found.get(model.name), model, endpoint.address);
     for (const { name } of endpoint.available) found.get(name)?.onDiskOf.push(endpoint.address);
   }
   return [...found.values()].sort((a, b) => b.loadedOn.length - a.loadedOn.length || a.name.localeCompare(b.name));
+}
+
+function noteState(known, { state, pinned, load_fraction: fraction }, address) {
+  known.pinned ||= pinned;
+  known[{ ready: "loadedOn", loading: "loadingOn", failed: "failedOn" }[state]]?.push(address);
+  if (state === "loading" && fraction !== undefined) known.load_fraction = Math.max(known.load_fraction ?? 0, fraction);
 }
 
 export const isAccelerator = (endpoint) => ACCELERATORS.has(endpoint.device.kind);

@@ -23,8 +23,8 @@ export function Bars({ rows, title }) {
   return html`
     <figure class="bars">
       <figcaption>${title}</figcaption>
-      ${rows.map(({ label, value, text, color }) => html`
-        <div class="bar-row" key=${label}>
+      ${rows.map(({ label, value, text, color }, i) => html`
+        <div class="bar-row" key=${i}>
           <span class="bar-label">${label}</span>
           <svg class="bar" viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true">
             <rect width="100" height="10" rx="1" class="bar-track" />

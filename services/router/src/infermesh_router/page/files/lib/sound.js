@@ -1,5 +1,6 @@
 // Sound for models that transcribe: records the microphone, and makes what they do not read 16 kHz WAV.
 import { call } from "./api.js";
+import { bytes } from "./format.js";
 
 const RATE = 16_000;
 const READ = /\.(wav|flac|mp3|ogg)$/i; // what the mesh reads by itself
@@ -81,10 +82,17 @@ function wav(samples) {
   return view.buffer;
 }
 
-// What is said in a sound file, by a model that transcribes.
+// What is said in a sound file, by a model that transcribes. Throws an Error in words.
 export async function transcribe(model, file, signal) {
+  const sound = await readable(file);
   const form = new FormData();
   form.append("model", model);
-  form.append("file", await readable(file));
-  return (await call("v1/audio/transcriptions", { method: "POST", body: form, signal })).json();
+  form.append("file", sound);
+  const answer = await call("v1/audio/transcriptions", { method: "POST", body: form, signal }).catch((error) => {
+    if (error.status === 413) throw new Error(`The sound is too long: it is ${bytes(sound.size)} as ${kindOf(sound)}. ${error.message}. MP3 or OGG make it smaller.`);
+    throw error;
+  });
+  return answer.json();
 }
+
+const kindOf = ({ name }) => name.replace(/.*\./, "").toUpperCase();

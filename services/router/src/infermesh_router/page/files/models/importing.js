@@ -6,6 +6,7 @@ import { put } from "./imports.js";
 
 const EMPTY = { source: "", name: "", weights: "", endpoint: "", force: false };
 const WEIGHTS = [["", "As the importer chooses"], ["int8", "int8"], ["int4", "int4"]];
+const TAKEN = (name) => `There is a model '${name}' already. Choose another name, or tick "Replace a model of this name".`;
 const NAMES = "[A-Za-z0-9][A-Za-z0-9._\\-]{0,127}";
 
 // `filled` is a known model that was chosen; each choice is another object.
@@ -30,7 +31,7 @@ export function ImportForm({ endpoints, filled }) {
       put(await postJson("mesh/v1/imports", { ...values, source: values.source.trim() }));
       setValues(EMPTY);
     } catch (error) {
-      setProblem(error.message);
+      setProblem(error.code === "model_exists" ? TAKEN(values.name) : error.message);
     }
     setBusy(false);
   };

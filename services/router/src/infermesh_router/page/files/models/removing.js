@@ -26,7 +26,7 @@ export function RemoveDialog({ model, onClose }) {
   return html`
     <${Dialog} title=${`Remove ${model.name}?`} onClose=${onClose} className="narrow">
       <form class="stack" onSubmit=${remove}>
-        <p>Its files${model.size_bytes ? ` (${bytes(model.size_bytes)})` : ""} are deleted from the disk${where ? ` of ${where}` : ""}. To have it again, import it again.</p>
+        <p>Its files${model.size_bytes ? ` (weights of ${bytes(model.size_bytes)})` : ""} are deleted from the disk${where ? ` of ${where}` : ""}. To have it again, import it again.</p>
         ${problem && html`<p class="ending error" role="alert">${problem}</p>`}
         <div class="row end">
           <button type="button" onClick=${onClose}>Keep it</button>

@@ -1,6 +1,7 @@
 // The table of models: those that are loaded, those on disk, and those that can be imported.
 import { html, useState } from "../lib/html.js";
 import { bytes, count, percent } from "../lib/format.js";
+import { Icon } from "../lib/icons.js";
 import { endpointName } from "../lib/mesh_feed.js";
 import { manage } from "../mesh/models.js";
 import { TRIALS } from "./trials.js";
@@ -11,7 +12,7 @@ const KINDS = {
 const COLUMNS = 6;
 
 export function ModelTable({ models, known, mayManage, onTry, onRemove, onImport }) {
-  const loaded = models.filter((model) => model.loadedOn.length || model.state === "loading");
+  const loaded = models.filter(({ loadedOn, loadingOn, failedOn }) => loadedOn.length || loadingOn.length || failedOn.length);
   const onDisk = models.filter((model) => !loaded.includes(model));
   const row = (model) => html`<${Row} key=${model.name} model=${model} mayManage=${mayManage} onTry=${onTry} onRemove=${onRemove} />`;
   return html`
@@ -38,7 +39,7 @@ const Group = ({ title, none, children }) => html`
 const Figure = ({ label, text }) => html`<td class=${`figure ${text ? "" : "none"}`} data-label=${label}>${text || "–"}</td>`;
 
 const Facts = ({ model, note }) => html`
-  <td><span class="model-title">${model.name}</span></td>
+  <td><span class="model-title">${model.name}</span>${model.pinned && html` <span class="pinned" title="Stays loaded"><${Icon} name="pin" /><span class="off-screen">pinned</span></span>`}</td>
   <td>${KINDS[model.kind] || model.kind}${model.takes_images ? ", takes pictures" : ""}${note && html`<br /><span class="hint">${note}</span>`}</td>
   <${Figure} label="Size" text=${model.size_bytes ? bytes(model.size_bytes) : ""} />
   <${Figure} label="Context" text=${model.context_length ? count(model.context_length) : ""} />
@@ -47,24 +48,36 @@ const Facts = ({ model, note }) => html`
 function Row({ model, mayManage, onTry, onRemove }) {
   const [busy, setBusy] = useState(false);
   const loaded = model.loadedOn.length > 0;
-  const loading = !loaded && model.state === "loading";
+  const failed = model.failedOn.length > 0;
+  const loading = !loaded && !failed && model.loadingOn.length > 0;
+  const held = loaded || failed;
   const act = async () => {
     setBusy(true);
-    await manage(model.name, loaded ? "unload" : "load", {});
+    await manage(model.name, held ? "unload" : "load", {});
     setBusy(false);
   };
-  const where = loading ? `loading${model.load_fraction === undefined ? "" : ` ${percent(model.load_fraction)}`}` : "on disk";
   return html`
     <tr>
       <${Facts} model=${model} />
-      <td>${loaded ? model.loadedOn.map(endpointName).join(", ") : html`<span class="hint">${where}</span>`}</td>
+      <td><${Where} model=${model} /></td>
       <td><div class="row end">
-        ${mayManage && !loading && html`<button type="button" class="small" disabled=${busy} onClick=${act} aria-label=${busy ? undefined : `${loaded ? "Unload" : "Load"} ${model.name}`}>${busy ? "Working…" : loaded ? "Unload" : "Load"}</button>`}
-        ${mayManage && !loading && !loaded && html`<button type="button" class="small" disabled=${busy} onClick=${() => onRemove(model)} aria-label=${`Remove ${model.name}`}>Remove</button>`}
+        ${mayManage && !loading && html`<button type="button" class="small" disabled=${busy} onClick=${act} aria-label=${busy ? undefined : `${held ? "Unload" : "Load"} ${model.name}`}>${busy ? "Working…" : held ? "Unload" : "Load"}</button>`}
+        ${mayManage && !loading && !held && html`<button type="button" class="small" disabled=${busy} onClick=${() => onRemove(model)} aria-label=${`Remove ${model.name}`}>Remove</button>`}
         ${(model.kind === "generate" || TRIALS[model.kind]) && html`<button type="button" class="small" onClick=${() => onTry(model)} aria-label=${`Try it: ${model.name}`}>Try it</button>`}
       </div></td>
     </tr>
   `;
+}
+
+// Where it is: what takes requests in plain text, the rest as a hint.
+function Where({ model: { loadedOn, loadingOn, failedOn, load_fraction: fraction } }) {
+  const names = (addresses) => addresses.map(endpointName).join(", ");
+  const hints = [
+    loadingOn.length > 0 && `loading on ${names(loadingOn)}${fraction === undefined ? "" : `, ${percent(fraction)}`}`,
+    failedOn.length > 0 && `failed to load on ${names(failedOn)}`,
+  ].filter(Boolean);
+  if (!loadedOn.length && !hints.length) return html`<span class="hint">on disk</span>`;
+  return html`${names(loadedOn)}${hints.map((hint) => html` <span class="hint" key=${hint}>${hint}</span>`)}`;
 }
 
 const Known = ({ model, mayManage, onImport }) => html`

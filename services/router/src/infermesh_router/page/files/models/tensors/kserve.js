@@ -9,8 +9,8 @@ const pathOf = (model) => `v2/models/${encodeURIComponent(model)}`;
 // {inputs, outputs}, each a list of {name, datatype, shape}; a side of -1 is open.
 export const describe = (model) => getJson(pathOf(model));
 
-// inputs: {name, datatype, shape, data} with numbers as data. Gives {name, datatype, shape, data} of each output.
-export async function infer(model, inputs) {
+// inputs: {name, datatype, shape, data} with numbers as data; the signal stops it. Gives {name, datatype, shape, data} of each output.
+export async function infer(model, inputs, signal) {
   const encoded = inputs.map(({ datatype, data }) => encode(datatype, data));
   const head = {
     inputs: inputs.map(({ name, datatype, shape }, i) => ({ name, datatype, shape, parameters: { binary_data_size: encoded[i].length } })),
@@ -18,7 +18,7 @@ export async function infer(model, inputs) {
   };
   const json = new TextEncoder().encode(JSON.stringify(head));
   const body = new Blob([json, ...encoded], { type: "application/octet-stream" });
-  const response = await call(`${pathOf(model)}/infer`, { method: "POST", body, headers: { [JSON_BYTES]: String(json.length) } });
+  const response = await call(`${pathOf(model)}/infer`, { method: "POST", body, headers: { [JSON_BYTES]: String(json.length) }, signal });
   const bytes = new Uint8Array(await response.arrayBuffer());
   return read(bytes, Number(response.headers.get(JSON_BYTES) || bytes.length));
 }

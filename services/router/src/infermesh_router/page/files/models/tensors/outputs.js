@@ -6,10 +6,11 @@ import { areProbabilities, softmax } from "./scores.js";
 import { sizeOf } from "./values.js";
 
 const MOST_CLASSES = 5, LEAST_CLASSES = 3, MOST_SHOWN = 12;
+const LEAST = { UINT8: 0, INT8: -128 }; // what stands for a chance of 0 in the bytes of quantised models
 
 export const Outputs = ({ outputs, classifies }) => html`
   <div class="stack">
-    ${classifies && isClasses(outputs) && html`<${Classes} data=${outputs[0].data} />`}
+    ${classifies && isClasses(outputs) && html`<${Classes} output=${outputs[0]} />`}
     <${Tensors} outputs=${outputs} />
   </div>
 `;
@@ -18,15 +19,22 @@ export const Outputs = ({ outputs, classifies }) => html`
 const isClasses = (outputs) =>
   outputs.length === 1 && typeof outputs[0].data[0] === "number" && outputs[0].data.length >= LEAST_CLASSES && sizeOf(outputs[0].shape) === Math.max(...outputs[0].shape);
 
-function Classes({ data }) {
-  const best = useMemo(() => surest(Array.from(data)), [data]);
+function Classes({ output }) {
+  const best = useMemo(() => surest(output), [output]);
   const rows = best.map(({ value, label }) => ({ label: `class ${label}`, value, text: percent(value), color: "var(--accent)" }));
   return html`<${Bars} title="If these are scores of classes, the surest" rows=${rows} />`;
 }
 
-function surest(scores) {
-  const chances = areProbabilities(scores) ? scores : softmax(scores);
+function surest({ datatype, data }) {
+  const scores = Array.from(data);
+  const chances = datatype in LEAST ? shares(scores, LEAST[datatype]) : areProbabilities(scores) ? scores : softmax(scores);
   return chances.map((value, label) => ({ value, label })).sort((a, b) => b.value - a.value).slice(0, MOST_CLASSES);
+}
+
+// Chances that were rounded to bytes, whose scale the model does not tell.
+function shares(scores, least) {
+  const sum = scores.reduce((total, value) => total + value - least, 0) || 1;
+  return scores.map((value) => (value - least) / sum);
 }
 
 const Tensors = ({ outputs }) => html`

@@ -1,6 +1,6 @@
 // A trial of a model that takes a picture: how it becomes a tensor, and what the answer shows of it.
 import { html, useMemo, useState } from "../../lib/html.js";
-import { duration } from "../../lib/format.js";
+import { Begin, Told, useCall } from "../kinds/call.js";
 import { ORDERS, findBoxes } from "./boxes.js";
 import { Detections } from "./detections.js";
 import { infer } from "./kserve.js";
@@ -19,40 +19,27 @@ export function PictureTrial({ model, layout, others }) {
   const [how, setHow] = useState({ scale: "unit", order: "rgb", fit: "stretch", width: "", height: "" });
   const [reading, setReading] = useState({ order: "", list: "" });
   const [file, setFile] = useState(null);
-  const [state, setState] = useState({});
-  const run = async (event) => {
-    event.preventDefault();
-    setState({ busy: true });
-    try {
-      setState(await ask(model, layout, others, file, how));
-    } catch (error) {
-      setState({ problem: error.message });
-    }
-  };
+  const [state, begin, stop] = useCall();
+  const run = (event) => begin(event, (signal) => ask(model, layout, others, file, how, signal));
   return html`
     <form class="stack" onSubmit=${run}>
       <label class="field"><span>Picture</span><input type="file" accept="image/*" onChange=${(event) => setFile(event.target.files[0])} /></label>
       <${Controls} layout=${layout} how=${how} onChange=${(part) => setHow({ ...how, ...part })} />
-      <div class="row end"><button type="submit" class="primary" disabled=${state.busy || !file}>Run</button></div>
-      <p role="status" class="hint">${state.busy ? asking(model) : state.tookMs ? `Answered in ${duration(state.tookMs)}` : ""}</p>
-      ${state.problem && html`<p class="ending error" role="alert">${state.problem}</p>`}
+      <${Begin} label="Run" state=${state} disabled=${!file} onStop=${stop} />
+      <${Told} state=${state} model=${model} />
     </form>
-    ${state.outputs && html`<${Answer} state=${state} sized=${isSized(others)} reading=${reading} onReading=${(part) => setReading({ ...reading, ...part })} />`}
+    ${state.result && html`<${Answer} result=${state.result} sized=${isSized(others)} reading=${reading} onReading=${(part) => setReading({ ...reading, ...part })} />`}
   `;
 }
 
-async function ask(model, layout, others, file, how) {
+async function ask(model, layout, others, file, how, signal) {
   const picture = await createImageBitmap(file).catch(() => {
     throw new Error(`This browser cannot read ${file.name} as a picture.`);
   });
   const frame = frameOf(layout, picture, how);
   const inputs = [tensorOf(layout, picture, frame, how), ...besides(others, frame)];
-  const begun = performance.now();
-  const outputs = await infer(model.name, inputs);
-  return { outputs, frame, picture, tookMs: performance.now() - begun };
+  return { outputs: await infer(model.name, inputs, signal), frame, picture };
 }
-
-const asking = ({ loadedOn }) => (loadedOn.length ? "Asking…" : "Asking… The mesh loads the model first.");
 
 const isSized = (others) => others.some(({ name }) => name === "orig_target_sizes");
 
@@ -72,7 +59,7 @@ const Choice = ({ label, value, among, onChange }) => html`
     <select value=${value} onChange=${(event) => onChange(event.target.value)}>${Object.entries(among).map(([name, each]) => html`<option key=${name} value=${name}>${each.label}</option>`)}</select></label>
 `;
 
-function Answer({ state: { outputs, frame, picture }, sized, reading, onReading }) {
+function Answer({ result: { outputs, frame, picture }, sized, reading, onReading }) {
   const found = useMemo(() => findBoxes(outputs, frame, { sized, order: reading.order }), [outputs, frame, sized, reading.order]);
   if (!found) return html`<${Outputs} outputs=${outputs} classifies=${true} />`;
   return html`

@@ -1,6 +1,6 @@
 // A trial of a model of tensors that takes no picture: each input's shape and numbers, written by hand.
 import { html, useState } from "../../lib/html.js";
-import { duration } from "../../lib/format.js";
+import { Begin, Told, useCall } from "../kinds/call.js";
 import { infer } from "./kserve.js";
 import { Outputs } from "./outputs.js";
 import { sizeOf } from "./values.js";
@@ -9,19 +9,9 @@ const MOST_ELEMENTS = 1 << 22;
 
 export function PlainTrial({ model, inputs }) {
   const [texts, setTexts] = useState(() => inputs.map(({ shape }) => ({ shape: shape.map((side) => Math.max(1, side)).join(", "), data: "0" })));
-  const [state, setState] = useState({});
+  const [state, begin, stop] = useCall();
   const set = (place, part) => setTexts(texts.map((each, i) => (i === place ? { ...each, ...part } : each)));
-  const run = async (event) => {
-    event.preventDefault();
-    setState({ busy: true });
-    try {
-      const begun = performance.now();
-      const outputs = await infer(model.name, inputs.map((input, i) => read(input, texts[i])));
-      setState({ outputs, tookMs: performance.now() - begun });
-    } catch (error) {
-      setState({ problem: error.message });
-    }
-  };
+  const run = (event) => begin(event, async (signal) => infer(model.name, inputs.map((input, i) => read(input, texts[i])), signal));
   return html`
     <form class="stack" onSubmit=${run}>
       <p class="hint">It takes no picture. One number fills a tensor; otherwise write all of them, with commas. Files go through <code>infermesh infer</code>.</p>
@@ -30,11 +20,10 @@ export function PlainTrial({ model, inputs }) {
           <label class="field"><span>Shape</span><input value=${texts[i].shape} onInput=${(event) => set(i, { shape: event.target.value })} /></label>
           <label class="field"><span>Numbers</span><textarea rows="2" class="code-input" value=${texts[i].data} onInput=${(event) => set(i, { data: event.target.value })}></textarea></label>
         </fieldset>`)}
-      <div class="row end"><button type="submit" class="primary" disabled=${state.busy}>Run</button></div>
-      <p role="status" class="hint">${state.busy ? "Asking…" : state.tookMs ? `Answered in ${duration(state.tookMs)}` : ""}</p>
-      ${state.problem && html`<p class="ending error" role="alert">${state.problem}</p>`}
+      <${Begin} label="Run" state=${state} onStop=${stop} />
+      <${Told} state=${state} model=${model} />
     </form>
-    ${state.outputs && html`<${Outputs} outputs=${state.outputs} classifies=${false} />`}
+    ${state.result && html`<${Outputs} outputs=${state.result} classifies=${false} />`}
   `;
 }
 
