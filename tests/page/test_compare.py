@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -132,22 +133,34 @@ def test_a_look_at_another_room_costs_nothing(room: Page, view: str) -> None:
     expect(room.get_by_label("Prompt", exact=True)).to_have_value("What is a room?")
 
 
-def test_thoughts_are_shown_folded(room: Page) -> None:
-    def think(route: Route) -> None:
-        deltas = [{"reasoning_content": "Let me see."}, {"content": "Blue."}]
-        events = [
-            {"choices": [{"delta": delta}], "usage": {"completion_tokens": n, "prompt_tokens": 1}}
-            for n, delta in enumerate(deltas, 1)
-        ]
-        text = "".join(f"data: {json.dumps(event)}\n\n" for event in events)
-        route.fulfill(body=f"{text}data: [DONE]\n\n", content_type="text/event-stream")
+def saying(*deltas: dict[str, str]) -> Callable[[Route], None]:
+    """Answers with these deltas, of one token each."""
+    events = [
+        {"choices": [{"delta": delta}], "usage": {"completion_tokens": n, "prompt_tokens": 1}}
+        for n, delta in enumerate(deltas, 1)
+    ]
+    text = "".join(f"data: {json.dumps(event)}\n\n" for event in events) + "data: [DONE]\n\n"
+    return lambda route: route.fulfill(body=text, content_type="text/event-stream")
 
-    room.route("**/v1/chat/completions", think)
+
+def test_thoughts_are_shown_folded(room: Page) -> None:
+    room.route("**/v1/chat/completions", saying({"reasoning_content": "Let me see."}, {"content": "Blue."}))
     run(room, "One prompt").click()
     lane = room.locator(".lane-answer").first
     expect(lane.locator("summary")).to_have_text("Thoughts")
     lane.locator("summary").click()
     expect(lane.locator(".thoughts")).to_have_text("Let me see.")
+
+
+def test_code_of_an_answer_is_copied(room: Page) -> None:
+    room.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    room.route("**/v1/chat/completions", saying({"content": "```python\nprint(1)\n```"}))
+    run(room, "One prompt").click()
+    room.get_by_label("Mark what differs").uncheck()
+    room.locator(".lane-answer").first.get_by_role("button", name="Copy").click()
+    expect(room.get_by_role("button", name="Copied")).to_be_visible()
+    assert room.evaluate("navigator.clipboard.readText()") == "print(1)"
+    expect(room.get_by_role("button", name="Copied")).to_have_count(0)
 
 
 def test_a_base_model_continues_the_prompt(room: Page) -> None:
