@@ -1,4 +1,4 @@
-"""One prompt in several lanes, and the benchmark: lanes that fail, stop, come and go; keys; what is copied."""
+"""One prompt in several lanes: lanes that fail, stop, come and go; keys, clicks, and what is marked."""
 
 import json
 import re
@@ -6,55 +6,16 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from playwright.sync_api import Locator, Page, Route, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.e2e.mesh import Mesh
+from tests.page.comparing import VIEWS, figures, for_device, open_compare, refuse, run, shown
 from tests.page.pages import ChatPage, check_accessible
-
-VIEWS = {"One prompt": "Run in 2 lanes", "Agreement": "Compare the answers", "Benchmark": "Run the benchmark"}
 
 
 @pytest.fixture
 def room(chat: ChatPage) -> Page:
-    """The room with two lanes and short answers."""
-    page = chat.page
-    page.get_by_role("link", name="Compare").click()
-    expect(page.get_by_role("group", name=re.compile("Lane [12]"))).to_have_count(2)
-    for view, limit in zip(reversed(VIEWS), ("Tokens of each answer", "Tokens at most", "Longest answer"), strict=True):
-        shown(page, view).click()
-        page.get_by_label(limit).fill("8" if view == "Benchmark" else "12")
-    return page
-
-
-def shown(page: Page, name: str) -> Locator:
-    return page.get_by_role("button", name=name, exact=True).locator("visible=true")
-
-
-def run(page: Page, view: str) -> Locator:
-    """Opens a view and returns the button that runs it."""
-    page.get_by_role("button", name=view, exact=True).click()
-    return shown(page, VIEWS[view])
-
-
-def figures(page: Page) -> Locator:
-    return page.get_by_label("Figures", exact=True).locator("tbody tr")
-
-
-def for_device(address: str, answer: Callable[[Route], None]) -> Callable[[Route], None]:
-    """Answers requests that name the device, and lets others pass."""
-
-    def carry(route: Route) -> None:
-        body = json.loads(route.request.post_data or "")
-        if body.get("device") == address:
-            answer(route)
-        else:
-            route.continue_()
-
-    return carry
-
-
-def refuse(route: Route) -> None:
-    route.fulfill(status=429, json={"error": {"message": "The queue for 'story' is full (1024 waiting)."}})
+    return open_compare(chat.page)
 
 
 @pytest.mark.parametrize(
@@ -89,6 +50,22 @@ def test_the_keyboard_runs_and_stops(room: Page, view: str) -> None:
     shown(room, "Stop").dblclick()
     expect(shown(room, VIEWS[view])).to_be_visible()
     expect(shown(room, "Stop")).to_have_count(0)
+
+
+@pytest.mark.parametrize("view", ["One prompt", "Agreement"])
+def test_what_has_not_begun_yet_can_be_stopped(room: Page, view: str) -> None:
+    asked: list[str] = []
+    room.on("request", lambda request: asked.append(request.url) if "completions" in request.url else None)
+    room.route("**/v1/models", lambda _: None)  # is never answered
+    with room.expect_request("**/v1/models"):
+        run(room, view).click()
+    shown(room, "Stop").click()
+    expect(shown(room, VIEWS[view])).to_be_visible()
+    room.unroute("**/v1/models")
+    assert not asked
+    run(room, view).click()
+    rows = room.get_by_role("region").locator("visible=true").locator("tbody tr")
+    expect(rows).to_have_count(2)
 
 
 def test_a_lane_that_is_refused_is_not_what_others_are_compared_with(room: Page, mesh: Mesh) -> None:
@@ -156,49 +133,34 @@ def test_a_look_at_another_room_costs_nothing(room: Page, view: str) -> None:
     expect(room.get_by_label("Prompt", exact=True)).to_have_value("What is a room?")
 
 
-def test_the_benchmark_goes_on_where_a_lane_is_refused(room: Page, mesh: Mesh) -> None:
-    room.route("**/v1/completions", for_device(mesh.workers[0].address, _refuse_many))
-    run(room, "Benchmark").click()
-    expect(shown(room, "Run the benchmark")).to_be_visible()
-    rows = room.get_by_label("Results", exact=True).locator("tbody tr")
-    assert [row.locator("td").all_inner_texts()[:2] for row in rows.all()] == [
-        ["cpu", "1"],
-        *(["xpu", streams] for streams in ("1", "4", "16")),
+def saying(*deltas: dict[str, str]) -> Callable[[Route], None]:
+    """Answers with these deltas, of one token each."""
+    events = [
+        {"choices": [{"delta": delta}], "usage": {"completion_tokens": n, "prompt_tokens": 1}}
+        for n, delta in enumerate(deltas, 1)
     ]
-    expect(room.get_by_role("alert").locator("visible=true")).to_have_text(
-        "cpu, 4 streams: The queue for 'story' is full (1024 waiting)."
-    )
-
-
-def _refuse_many(route: Route) -> None:
-    many = len(json.loads(route.request.post_data or "")["prompt"]) > 1
-    refuse(route) if many else route.continue_()
-
-
-def test_an_answer_that_breaks_off_is_no_figure(room: Page) -> None:
-    half = b'data: {"choices": [{"index": 0, "text": "a"}]}\n\n'
-    room.route("**/v1/completions", lambda route: route.fulfill(body=half, content_type="text/event-stream"))
-    run(room, "Benchmark").click()
-    expect(room.get_by_role("alert").locator("visible=true")).to_contain_text("The connection broke")
-    expect(room.get_by_label("Results", exact=True)).to_have_count(0)
+    text = "".join(f"data: {json.dumps(event)}\n\n" for event in events) + "data: [DONE]\n\n"
+    return lambda route: route.fulfill(body=text, content_type="text/event-stream")
 
 
 def test_thoughts_are_shown_folded(room: Page) -> None:
-    def think(route: Route) -> None:
-        deltas = [{"reasoning_content": "Let me see."}, {"content": "Blue."}]
-        events = [
-            {"choices": [{"delta": delta}], "usage": {"completion_tokens": n, "prompt_tokens": 1}}
-            for n, delta in enumerate(deltas, 1)
-        ]
-        text = "".join(f"data: {json.dumps(event)}\n\n" for event in events)
-        route.fulfill(body=f"{text}data: [DONE]\n\n", content_type="text/event-stream")
-
-    room.route("**/v1/chat/completions", think)
+    room.route("**/v1/chat/completions", saying({"reasoning_content": "Let me see."}, {"content": "Blue."}))
     run(room, "One prompt").click()
     lane = room.locator(".lane-answer").first
     expect(lane.locator("summary")).to_have_text("Thoughts")
     lane.locator("summary").click()
     expect(lane.locator(".thoughts")).to_have_text("Let me see.")
+
+
+def test_code_of_an_answer_is_copied(room: Page) -> None:
+    room.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    room.route("**/v1/chat/completions", saying({"content": "```python\nprint(1)\n```"}))
+    run(room, "One prompt").click()
+    room.get_by_label("Mark what differs").uncheck()
+    room.locator(".lane-answer").first.get_by_role("button", name="Copy").click()
+    expect(room.get_by_role("button", name="Copied")).to_be_visible()
+    assert room.evaluate("navigator.clipboard.readText()") == "print(1)"
+    expect(room.get_by_role("button", name="Copied")).to_have_count(0)
 
 
 def test_a_base_model_continues_the_prompt(room: Page) -> None:
@@ -215,44 +177,6 @@ def test_a_base_model_continues_the_prompt(room: Page) -> None:
     expect(figures(room)).to_have_count(2)
     assert all("12" in row.inner_text() for row in figures(room).all())
     expect(room.locator(".lane-answer").nth(1)).to_contain_text("The same, word for word.")
-
-
-PASTED = (
-    """() => [...document.querySelectorAll("#paste tr")].map((row) => [...row.cells].map((cell) => cell.textContent))"""
-)
-PASTE_HERE = """() => {
-  const here = Object.assign(document.createElement("div"), { id: "paste", contentEditable: "true" });
-  document.body.append(here);
-  here.focus();
-}"""
-
-
-@pytest.mark.parametrize("has_clipboard", [True, False])
-def test_the_copied_table_pastes_as_cells_and_as_markdown(room: Page, has_clipboard: bool) -> None:
-    if not has_clipboard:  # as over http from another machine
-        room.evaluate("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
-    room.context.grant_permissions(["clipboard-read", "clipboard-write"])
-    run(room, "Benchmark").click()
-    button = shown(room, "Copy the table")
-    button.click()
-    expect(shown(room, "Copied")).to_be_focused()
-    shown(room, "One prompt").click()
-    prompt = room.get_by_label("Prompt", exact=True)
-    prompt.fill("")
-    prompt.press("Control+V")
-    head, line, first, *_ = prompt.input_value().splitlines()
-    assert (
-        head
-        == "| Lane | Streams | All together (tok/s) | Each stream (tok/s) | First token (median) (ms) | Total (ms) |"
-    )
-    assert line == "| --- " * 6 + "|"
-    assert re.fullmatch(r"\| cpu \| 1 \| [\d.]+ \| [\d.]+ \| [\d.]+ \| [\d.]+ \|", first)
-    room.evaluate(PASTE_HERE)
-    room.keyboard.press("Control+V")
-    cells = room.evaluate(PASTED)
-    assert len(cells) == 7
-    assert cells[0] == [part.strip() for part in head.strip("|").split("|")]
-    assert [float(cell) for row in cells[1:] for cell in row[1:]], "numbers, without their units"
 
 
 COMPARED = """async (pairs) => {

@@ -79,6 +79,8 @@ def test_what_was_measured_before_ctrl_c_is_shown(fake: FakeServer, open_termina
     terminal = open_terminal("bench", "--url", fake.url, "--streams", "1,4", "--requests", "1")
     assert reached.wait(30)
     terminal.read_until("2/4")
+    waited_s = 1.0
+    assert not threading.Event().wait(waited_s)  # time in which no request ends
     terminal.process.send_signal(signal.SIGINT)
     seen = terminal.read_until("error: interrupted")
     assert terminal.wait() == 130
@@ -89,6 +91,8 @@ def test_what_was_measured_before_ctrl_c_is_shown(fake: FakeServer, open_termina
         (4, 2, 10),
     ]
     assert document["interrupted"] is True
+    two = document["levels"][1]
+    assert two["wall_s"] < waited_s, "until the last request that ended"
 
 
 def test_ctrl_c_before_anything_was_measured(fake: FakeServer, open_terminal: OpenTerminal) -> None:
@@ -161,6 +165,16 @@ def test_a_server_that_refuses_a_field_is_asked_without(
     result = infermesh("bench", "--url", fake.url, "--streams", "1", "--requests", "1")
     assert result.exit_code == 0, result.output
     assert set(fake.bodies[-1]) - {"model", "messages", "stream"} == left
+
+
+def test_a_base_model_continues_texts(infermesh: RunCommand, fake: FakeServer) -> None:
+    refused = refusal("Model 'm' has no chat template, so it is a base model. Ask it to continue a text instead.")
+    fake.rule = lambda body: refused if "messages" in body else answer(body)
+    result = infermesh("bench", "--url", fake.url, "--streams", "1", "--requests", "1")
+    assert result.exit_code == 0, result.output
+    assert fake.paths[-1] == "/v1/completions"
+    fake.rule = lambda body: refused if body else answer(body)
+    assert infermesh("bench", "--url", fake.url).exit_code == 1  # and not asked for ever
 
 
 def test_a_silent_server(infermesh: RunCommand, fake: FakeServer) -> None:

@@ -135,6 +135,8 @@ def test_a_device_that_fails_does_not_cost_what_the_others_said(mesh: RunningMes
     )
     assert [each["device"] for each in document["devices"]] == ["cpu"]
     assert document["failed"] == {"gpu": "there is no gpu; available: cpu"}
+    alone = infermesh("compare", "tiny", "Why?", "--devices", "gpu,cpu", "--endpoint", mesh.address)
+    assert [line.strip() for line in alone.stdout.splitlines()][-3:] == ["cpu", "Hello, world!", ""]
 
 
 def test_devices_that_all_fail(mesh: RunningMesh, infermesh: RunCommand) -> None:

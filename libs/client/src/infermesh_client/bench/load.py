@@ -41,13 +41,15 @@ class Load:
         return f"{self.url.rstrip('/').removesuffix('/v1')}/v1/{kind}"
 
     def without_refused(self, error: str) -> "Load | None":
-        """The same without a field that the error names; None if it names none that can be left out.
+        """The same without a field that the error names, or without a chat; None if the error is about something else.
 
         Newer models of OpenAI take max_completion_tokens instead of max_tokens and no temperature; some servers do not
         know stream_options.
         """
         if not error.startswith(_REFUSED):
             return None
+        if "chat template" in error and not self.completions:  # a base model, as our mesh and vLLM say
+            return replace(self, completions=True)
         named = [name for name in ("stream_options", "max_tokens", "temperature") if name in error]
         fields = [name for name in named if name not in self.left_out]
         return replace(self, left_out=self.left_out | {fields[0]}) if fields else None

@@ -30,14 +30,21 @@ async def measure(
     """
     numbers = count(time.time_ns() // 1000)
     ended: list[StreamTimes] = []
-    begun_s = time.monotonic()
+    begun_s = last_s = time.monotonic()
+
+    def end(times: StreamTimes) -> None:
+        nonlocal last_s
+        ended.append(times)
+        last_s = time.monotonic()
+        on_end()
+
     try:
         async with asyncio.TaskGroup() as group:
             for _ in range(streams):
-                group.create_task(_one_stream(client, load, numbers, ended, on_end))
+                group.create_task(_one_stream(client, load, numbers, end))
     finally:
         if ended:
-            levels.append(summarise(streams, ended, time.monotonic() - begun_s))
+            levels.append(summarise(streams, ended, last_s - begun_s))
 
 
 async def ask_once(client: httpx.AsyncClient, load: Load) -> StreamTimes:
@@ -46,11 +53,10 @@ async def ask_once(client: httpx.AsyncClient, load: Load) -> StreamTimes:
 
 
 async def _one_stream(
-    client: httpx.AsyncClient, load: Load, numbers: Iterator[int], ended: list[StreamTimes], on_end: Callable[[], None]
+    client: httpx.AsyncClient, load: Load, numbers: Iterator[int], end: Callable[[StreamTimes], None]
 ) -> None:
     for _ in range(load.requests):
-        ended.append(await _ask(client, load, next(numbers)))
-        on_end()
+        end(await _ask(client, load, next(numbers)))
 
 
 async def _ask(client: httpx.AsyncClient, load: Load, number: int) -> StreamTimes:

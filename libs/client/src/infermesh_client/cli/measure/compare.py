@@ -87,7 +87,7 @@ def _report(comparison: _Comparison, as_json: bool) -> None:
         count = "1 prompt" if len(prompts) == 1 else f"{len(prompts)} prompts"
         console.print(Text(f"{model}, {count}, at most {comparison.max_tokens} tokens each", style="dim"))
         console.print(lanes_table(lanes))
-        if len(prompts) == 1 and len(lanes) > 1:
+        if len(prompts) == 1:
             console.print(Answers(lanes))
         else:
             for line in difference_lines(prompts, lanes):

@@ -28,7 +28,7 @@ def bench(  # noqa: PLR0917 - typer passes them by name
     requests: Annotated[int, typer.Option(min=1, help="How many requests each stream makes, one after the other.")] = 2,
     max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 128,
     completions: Annotated[
-        bool, typer.Option("--completions", help="Continue texts instead of chatting, as base models do.")
+        bool, typer.Option("--completions", help="Continue texts instead of chatting; base models always do.")
     ] = False,
     api_key_file: Annotated[
         Path | None,

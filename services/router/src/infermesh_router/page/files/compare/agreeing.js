@@ -20,7 +20,7 @@ const COLUMNS = [
 ];
 const MOST_SHOWN = 40; // longest prompt that is shown, in characters
 
-const task = createTask();
+const task = createTask("Agreement");
 let loading = null;
 
 // The prompts and what goes with them. What failed is asked for again.
@@ -84,8 +84,7 @@ function Asking({ lanes, set }) {
 
 // Asks one lane after the other; shows those that have answered all prompts.
 async function askAll(lanes, prompts, set, maxTokens, { signal, tell, show, eachLane }) {
-  const bases = await baseModels();
-  signal.throwIfAborted();
+  const bases = await baseModels(signal);
   const answered = [];
   await eachLane(lanes, async (lane) => {
     const options = { maxTokens, signal, isBase: bases.has(lane.model) };

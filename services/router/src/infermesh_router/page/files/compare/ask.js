@@ -2,8 +2,8 @@
 import { ApiError, call, getJson, serverEvents } from "../lib/api.js";
 
 // The names of the models that continue texts and do not chat.
-export async function baseModels() {
-  const { data } = await getJson("v1/models");
+export async function baseModels(signal) {
+  const { data } = await getJson("v1/models", { signal });
   return new Set(data.filter(({ capabilities }) => capabilities?.chat_completions === false).map(({ id }) => id));
 }
 

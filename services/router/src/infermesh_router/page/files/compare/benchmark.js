@@ -17,7 +17,7 @@ const COLUMNS = [
   { title: "First token (median)", unit: "ms", show: duration },
   { title: "Total", unit: "ms", show: duration },
 ];
-const task = createTask();
+const task = createTask("The benchmark");
 
 export function Benchmark({ lanes }) {
   const [tokens, setTokens] = useKept("benchmark tokens", "64");

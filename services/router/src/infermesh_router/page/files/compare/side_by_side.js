@@ -10,7 +10,7 @@ import { Outcome } from "./outcome.js";
 import { RunButton, runKeys } from "./run_button.js";
 
 const FIRST_PROMPT = "Explain in a few sentences why the sky is blue.";
-const store = createStore({ runs: [], drawn: 0, starting: false }); // goes on while another room is shown
+const store = createStore({ runs: [], drawn: 0, starting: null }); // goes on while another room is shown
 let waiting = false;
 
 function draw() {
@@ -22,25 +22,32 @@ function draw() {
   });
 }
 
-const isLive = ({ runs, starting }) => starting || runs.some(({ run }) => run.live);
+const isLive = ({ runs, starting }) => starting !== null || runs.some(({ run }) => run.live);
 
 async function start(lanes, prompt, common) {
   if (isLive(store.get())) return; // a second click, before the first one is drawn
-  store.set({ starting: true });
-  const bases = await baseModels().catch(() => new Set()); // each lane will say what is wrong
+  const starting = new AbortController();
+  store.set({ starting });
+  const bases = await baseModels(starting.signal).catch(() => new Set()); // each lane will say what is wrong
+  if (starting.signal.aborted) return;
   const asked = (model) => (bases.has(model) ? { prompt } : { messages: [{ role: "user", content: prompt }] });
   const runs = lanes.map((lane) => ({
     lane, run: startRun({ ...common, ...asked(lane.model), model: lane.model, ...(lane.device ? { device: lane.device } : {}) }, draw),
   }));
-  store.set({ runs, starting: false });
+  store.set({ runs, starting: null });
 }
 
-const stop = () => store.get().runs.forEach(({ run }) => run.stop());
+function stop() {
+  const { runs, starting } = store.get();
+  starting?.abort();
+  store.set({ starting: null });
+  runs.forEach(({ run }) => run.stop());
+}
 
 function said({ runs, starting }) {
   if (starting) return "Starting";
   const ended = runs.filter(({ run }) => !run.live).length;
-  return ended < runs.length ? `${ended} of ${plural(runs.length, "lane")} done` : runs.length ? "All lanes are done" : "";
+  return ended < runs.length ? `${ended} of ${plural(runs.length, "lane")} done` : runs.length ? "All lanes have ended" : "";
 }
 
 export function SideBySide({ lanes }) {

@@ -2,7 +2,9 @@
 import { html } from "../lib/html.js";
 import { createStore, useStore } from "../lib/store.js";
 
-export function createTask() {
+let running = ""; // title of the task that runs
+
+export function createTask(title) {
   const store = createStore({ at: "", found: null, problems: [] });
   let aborting = null;
   const tell = (at) => store.set({ at });
@@ -23,6 +25,8 @@ export function createTask() {
   // `work` gets {signal, tell, show, eachLane}: `tell` says where it is, "" for nowhere; `show` shows what was found so far.
   async function start(work) {
     if (aborting) return; // a second click, before the first one is drawn
+    if (running) return store.set({ problems: [`${running} is still running. Both at once would slow each other down.`] });
+    running = title;
     aborting = new AbortController();
     const { signal } = aborting;
     store.set({ at: "Starting", found: null, problems: [] });
@@ -35,6 +39,7 @@ export function createTask() {
       }
     }
     aborting = null;
+    running = "";
     tell("");
   }
 

@@ -1,0 +1,51 @@
+"""What tests of the Compare room share: its views, their buttons, and lanes that are refused."""
+
+import json
+import re
+from collections.abc import Callable
+
+from playwright.sync_api import Locator, Page, Route, expect
+
+VIEWS = {"One prompt": "Run in 2 lanes", "Agreement": "Compare the answers", "Benchmark": "Run the benchmark"}
+"""The button that runs each."""
+
+
+def open_compare(page: Page) -> Page:
+    """Opens the room, with two lanes and short answers."""
+    page.get_by_role("link", name="Compare").click()
+    expect(page.get_by_role("group", name=re.compile("Lane [12]"))).to_have_count(2)
+    for view, limit in zip(reversed(VIEWS), ("Tokens of each answer", "Tokens at most", "Longest answer"), strict=True):
+        shown(page, view).click()
+        page.get_by_label(limit).fill("8" if view == "Benchmark" else "12")
+    return page
+
+
+def shown(page: Page, name: str) -> Locator:
+    return page.get_by_role("button", name=name, exact=True).locator("visible=true")
+
+
+def run(page: Page, view: str) -> Locator:
+    """Opens a view and returns the button that runs it."""
+    page.get_by_role("button", name=view, exact=True).click()
+    return shown(page, VIEWS[view])
+
+
+def figures(page: Page) -> Locator:
+    return page.get_by_label("Figures", exact=True).locator("tbody tr")
+
+
+def for_device(address: str, answer: Callable[[Route], None]) -> Callable[[Route], None]:
+    """Answers requests that name the device, and lets others pass."""
+
+    def carry(route: Route) -> None:
+        body = json.loads(route.request.post_data or "")
+        if body.get("device") == address:
+            answer(route)
+        else:
+            route.continue_()
+
+    return carry
+
+
+def refuse(route: Route) -> None:
+    route.fulfill(status=429, json={"error": {"message": "The queue for 'story' is full (1024 waiting)."}})
