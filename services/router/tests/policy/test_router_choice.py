@@ -67,7 +67,7 @@ def test_an_unknown_model_is_not_found_and_the_others_are_listed() -> None:
 
 def test_a_model_only_on_a_lost_endpoint_is_unavailable_not_unknown() -> None:
     lost = endpoint("a", connected=False, ready_models=frozenset())
-    with pytest.raises(Unavailable, match="can be reached") as caught:
+    with pytest.raises(Unavailable, match="Only a could serve this request, and it cannot be reached") as caught:
         choose([lost, endpoint("b", models=frozenset({"o"}), ready_models=frozenset({"o"}))], Wanted(model="m"))
     assert caught.value.retry_after_s
 

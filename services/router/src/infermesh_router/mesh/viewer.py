@@ -1,6 +1,5 @@
 """Says what a caller of MeshService sees, and whether it may manage the mesh."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from infermesh_router.access.access import Access
@@ -37,9 +36,6 @@ class Viewer:
     def sees(self, client: str) -> bool:
         """Whether it sees what is about a request of this client; "": about none."""
         return not client or self.client is None or client == self.client
-
-
-Identify = Callable[[RpcContext], Viewer]
 
 
 def identify(access: Access, owner: Owner, context: RpcContext) -> Viewer:

@@ -103,6 +103,8 @@ def keep_connected(table: Table, kept: Mask, wanted: Wanted) -> Mask:  # noqa: A
 
 def refuse_disconnected(endpoints: Endpoints, wanted: Wanted) -> InfermeshError:  # noqa: ARG001 - a filter's shape
     """Unavailable."""
+    if len(endpoints) == 1:
+        return _unavailable(f"Only {endpoints[0].address} could serve this request, and it cannot be reached.")
     return _unavailable(f"None of the {len(endpoints)} endpoints that could serve this request can be reached.")
 
 
@@ -124,6 +126,11 @@ def keep_unbroken(table: Table, kept: Mask, wanted: Wanted) -> Mask:  # noqa: AR
 
 def refuse_broken(endpoints: Endpoints, wanted: Wanted) -> InfermeshError:  # noqa: ARG001 - a filter's shape
     """Unavailable."""
+    if len(endpoints) == 1:
+        only = endpoints[0].address
+        return _unavailable(
+            f"Only {only} could serve this request. It failed recently and has an open circuit breaker."
+        )
     return _unavailable(
         f"All {len(endpoints)} endpoints that could serve the request failed recently and have an open circuit breaker."
     )
