@@ -6,6 +6,11 @@ from typing import Any
 
 import pytest
 
+from infermesh_client.mesh.manage_key import own_manage_key, write_manage_key
+from infermesh_client.mesh.plan import plan_mesh
+from infermesh_client.mesh.state import write_state
+from infermesh_client.mesh.workers import WorkerSpec
+from infermesh_client.settings import ClientSettings, Home
 from libs.client.tests.cli.conftest import RunCommand
 from libs.client.tests.doctor.fake_server import Answer, FakeServer, fake_server
 
@@ -128,3 +133,15 @@ def test_what_callers_send_does_nothing_to_the_terminal(infermesh: RunCommand, f
     shown = infermesh("explain", "chatcmpl-1").stdout
     assert not {*shown} & {"\x1b", "\x07", "\x9b"}
     assert "ti␛]52;c;aGk=ny" in shown  # rich leaves the bell out
+
+
+def test_the_owner_sees_everybodys_receipts(infermesh: RunCommand, fake: FakeServer) -> None:
+    """The secret is shown to this user's own mesh, and to no other server."""
+    settings = ClientSettings()
+    home = Home.of(settings)
+    write_manage_key(home)
+    infermesh("explain", "chatcmpl-1")
+    write_state(plan_mesh(settings, home, [WorkerSpec("cpu")], "tiny"), home)
+    infermesh("explain", "chatcmpl-1")
+    told = [headers.get("x-infermesh-manage-key") for headers in fake.headers]
+    assert told == [None, own_manage_key(home)]

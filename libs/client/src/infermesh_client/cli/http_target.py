@@ -4,6 +4,7 @@ import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
+from infermesh_client.mesh.manage_key import own_manage_key
 from infermesh_client.mesh.rest import rest_url, trust
 from infermesh_client.mesh.state import read_state
 from infermesh_client.settings import ClientSettings, Home
@@ -34,6 +35,12 @@ def own_url(settings: ClientSettings, home: Home) -> str:
     if state is None or ("http_port" in settings.model_fields_set and state.http != named):
         return f"http://{named}"
     return rest_url(state)
+
+
+def owner_secret(url: str, home: Home) -> str:
+    """The secret of the mesh's owner, if this is the URL of this user's mesh; it is shown to no other."""
+    state = read_state(home)
+    return own_manage_key(home) if state is not None and rest_url(state) == url else ""
 
 
 def _trust(url: str, target: str, settings: ClientSettings, home: Home) -> ssl.SSLContext | bool:

@@ -8,7 +8,7 @@ import httpx
 import msgspec
 
 from infermesh_client.cli.boundary import load_settings
-from infermesh_client.cli.http_target import HttpTarget, http_target
+from infermesh_client.cli.http_target import HttpTarget, http_target, owner_secret
 from infermesh_client.cli.safe_console import SafeConsole
 from infermesh_client.cli.watch.receipt import Receipt, Receipts
 from infermesh_client.cli.watch.receipt_view import receipt_block, receipts_view
@@ -17,15 +17,19 @@ from infermesh_runtime.errors import Internal, NotFound, PermissionDenied, Unaut
 
 _ANSWER_TIMEOUT_S = 10.0
 _REQUESTS = "/mesh/v1/requests"
+_MANAGE_KEY = "x-infermesh-manage-key"
 _REFUSALS = {401: Unauthenticated, 403: PermissionDenied, 404: NotFound, 501: Unimplemented}
 
 
 def run_explain(request_id: str, *, limit: int, as_json: bool) -> None:
-    """Prints the receipt, or without an id the newest ones. Raises NotFound, and InfermeshError."""
+    """Prints the receipt, or without an id the newest ones. Raises NotFound, and InfermeshError.
+
+    The owner of this machine's mesh sees everybody's requests, with API keys or without.
+    """
     settings, home = load_settings()
     target = http_target("", None, settings, home)
     path = f"{_REQUESTS}/{quote(request_id, safe='')}" if request_id else f"{_REQUESTS}?limit={limit}"
-    content, where = _get(target, path), f"{target.url}{path}"
+    content, where = _get(target, path, owner_secret(target.url, home)), f"{target.url}{path}"
     console = SafeConsole()
     if as_json:
         with _reading(where):
@@ -51,8 +55,9 @@ def _reading(where: str) -> Iterator[None]:
         raise Internal(f"{where} answers with what is no receipt: {error}") from error
 
 
-def _get(target: HttpTarget, path: str) -> bytes:
+def _get(target: HttpTarget, path: str, secret: str) -> bytes:
     headers = {"authorization": f"Bearer {target.key}"} if target.key else {}
+    headers |= {_MANAGE_KEY: secret} if secret else {}
     try:
         with httpx.Client(verify=target.trust, trust_env=False, timeout=_ANSWER_TIMEOUT_S) as client:
             response = client.get(target.url + path, headers=headers)

@@ -5,11 +5,8 @@ import webbrowser
 import httpx
 
 from infermesh_client.cli.boundary import error_console, load_settings
-from infermesh_client.cli.http_target import http_target
-from infermesh_client.mesh.manage_key import managing_url, own_manage_key, write_opening
-from infermesh_client.mesh.rest import rest_url
-from infermesh_client.mesh.state import read_state
-from infermesh_client.settings import Home
+from infermesh_client.cli.http_target import http_target, owner_secret
+from infermesh_client.mesh.manage_key import managing_url, write_opening
 from infermesh_runtime.errors import Unavailable
 
 _ANSWER_TIMEOUT_S = 5.0
@@ -31,7 +28,7 @@ def run_ui(*, browser: bool) -> None:
         raise Unavailable(
             f"nothing answers at {target.url}; `infermesh up` starts a mesh", reason="UNREACHABLE"
         ) from error
-    page, secret = f"{target.url}/", _secret_of(target.url, home)
+    page, secret = f"{target.url}/", owner_secret(target.url, home)
     if browser:
         print(page)
         webbrowser.open(write_opening(home, managing_url(page, secret)).as_uri() if secret else page)
@@ -39,9 +36,3 @@ def run_ui(*, browser: bool) -> None:
         print(managing_url(page, secret) if secret else page)
     if secret:
         error_console().print(_IF_NOTHING_OPENS if browser else _KEEP_IT, markup=False, soft_wrap=True)
-
-
-def _secret_of(url: str, home: Home) -> str:
-    """The secret, if this is the URL of this user's mesh; it is shown to no other."""
-    state = read_state(home)
-    return own_manage_key(home) if state is not None and rest_url(state) == url else ""
