@@ -62,6 +62,24 @@ def test_a_trial_shows_how_far_the_model_is_loaded(page: Page) -> None:
     check_accessible(page)
 
 
+def test_the_focus_goes_back_to_a_row_that_has_moved(page: Page) -> None:
+    lists = ["available"]
+
+    def with_model(endpoints: Endpoints) -> None:
+        for each in lists:
+            endpoints[0][each].append(made(endpoints[0], "embed"))
+
+    retell(page, with_model)
+    dialog = open_trial(page, "embed")
+    row = page.locator("tr", has_text="some-embed")
+    expect(row).to_contain_text("on disk")
+    lists.append("models")  # the page asks again, because its events end
+    expect(row).not_to_contain_text("on disk")
+    page.keyboard.press("Escape")
+    expect(dialog).to_have_count(0)
+    expect(page.get_by_role("button", name="Try it: some-embed", exact=True)).to_be_focused()
+
+
 def test_bars_belong_to_the_texts_that_were_sent(page: Page) -> None:
     page.route("**/v1/embeddings", telling({"data": [{"embedding": [1.0, 0.0]}, {"embedding": [0.6, 0.8]}]}))
     add_models(page, ["embed"], loaded=True)

@@ -16,6 +16,9 @@ import { TRIALS } from "./trials.js";
 
 await addStyle("models");
 
+// A trial that has loaded its model has moved the row with the button that opened it.
+const focusLost = () => document.activeElement === document.body;
+
 export function ModelsRoom() {
   const endpoints = useStore(mesh, (state) => state.endpoints);
   const imports = useStore(mesh, (state) => state.imports);
@@ -28,6 +31,10 @@ export function ModelsRoom() {
   const tryOut = (model) => {
     if (model.kind === "generate") location.hash = `#/chat/new/${encodeURIComponent(model.name)}`;
     else setTried(model);
+  };
+  const endTrial = () => {
+    setTried(null);
+    requestAnimationFrame(() => focusLost() && document.querySelector(`[aria-label="Try it: ${CSS.escape(tried.name)}"]`)?.focus());
   };
   const fillIn = (model) => setFilled({ ...model });
   const trial = useMemo(() => tried && TRIALS[tried.kind] && html`<${TRIALS[tried.kind]} model=${tried} />`, [tried]); // not drawn again with the mesh
@@ -47,7 +54,7 @@ export function ModelsRoom() {
           : html`<${ManageHint} what="load, import and remove models" /><p class="hint">Or use <code>infermesh models import SOURCE</code> on the machine whose workers shall have it.</p>`}
       </section>
     </div>
-    ${trial && html`<${Dialog} title=${`Try ${tried.name}`} onClose=${() => setTried(null)}>${trial}<//>`}
+    ${trial && html`<${Dialog} title=${`Try ${tried.name}`} onClose=${endTrial}>${trial}<//>`}
     ${removed && html`<${RemoveDialog} model=${removed} onClose=${() => setRemoved(null)} />`}
   `;
 }
