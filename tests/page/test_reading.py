@@ -8,6 +8,7 @@ from playwright.sync_api import expect
 from tests.page.pages import ChatPage
 from tests.page.scripted import answer_with
 from tests.page.test_imported_chats import answer, bring, question, told
+from tests.page.test_interrupted import hold
 
 FROM_END = "(each) => each.scrollHeight - each.scrollTop - each.clientHeight"
 
@@ -30,6 +31,25 @@ def test_an_answer_that_was_cut_off_is_continued(chat: ChatPage) -> None:
     assert after.startswith(before)
     assert len(after) > len(before)
     expect(chat.answers).to_have_count(1)
+
+
+def test_a_receipt_that_comes_late_takes_nothing_from_what_was_continued(chat: ChatPage) -> None:
+    page = chat.page
+    held = hold(page, "**/mesh/v1/requests/*")
+    chat.settings(Longest_answer=30)
+    with page.expect_request("**/mesh/v1/requests/*"):
+        chat.send("Tell me")
+    chat.settings(Longest_answer=1000)
+    chat.last.get_by_role("button", name="Continue", exact=True).click()
+    expect(chat.last).to_have_attribute("aria-busy", "true")
+    with page.expect_response("**/mesh/v1/requests/*") as receipt:
+        held[0].continue_()
+    receipt.value.finished()
+    page.unroute("**/mesh/v1/requests/*")
+    expect(chat.last).to_have_attribute("aria-busy", "true")
+    expect(chat.last).to_have_attribute("aria-busy", "false")
+    expect(chat.last.locator(".numbers")).to_contain_text("Tokens1,000")
+    assert len(chat.saved_answers()[-1]["content"]) > 300
 
 
 def test_the_rest_of_an_answer_is_one_text_with_its_beginning(scripted: ChatPage) -> None:

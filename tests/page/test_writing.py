@@ -11,6 +11,7 @@ from playwright.sync_api import Page, Request, expect
 from tests.e2e.mesh import Mesh
 from tests.page.pages import ChatPage
 from tests.page.scripted import answer_with
+from tests.page.test_imported_chats import bring, question, told
 from tests.page.test_parts import PIXEL, asked, with_pictures
 from tests.page.test_sound import heard
 
@@ -33,8 +34,8 @@ GIVEN = """([kind, files, text]) => {
 
 
 def give(page: Page, kind: str, *files: tuple[str, str, bytes], text: str = "") -> bool:
-    told = [{"name": name, "type": type_, "data": base64.b64encode(data).decode()} for name, type_, data in files]
-    taken: bool = page.evaluate(GIVEN, [kind, told, text])
+    sent = [{"name": name, "type": type_, "data": base64.b64encode(data).decode()} for name, type_, data in files]
+    taken: bool = page.evaluate(GIVEN, [kind, sent, text])
     return taken
 
 
@@ -157,3 +158,17 @@ def test_numbers_out_of_range_are_not_saved(chat: ChatPage, label: str, value: s
     chat.page.get_by_role("button", name="Save").click()
     expect(chat.page.get_by_role("dialog")).to_be_visible()
     assert not field.evaluate("(each) => each.checkValidity()")
+
+
+def test_a_new_chat_does_not_begin_with_an_endpoint_that_is_gone(chat: ChatPage) -> None:
+    """An old one keeps it, and says so."""
+    page, gone = chat.page, {"model": "story", "device": "127.0.0.1:9"}
+    page.evaluate("(told) => localStorage.setItem('infermesh.chat', JSON.stringify(told))", gone)
+    bring(chat, told("old", question("q", "Go"), settings=gone))
+    page.reload()
+    expect(page.locator("#device")).to_have_value("")
+    expect(page.locator("#model")).to_have_value("story")
+    page.get_by_role("link", name="Title old").click()
+    expect(page.locator("#device option:checked")).to_have_text("127.0.0.1:9 (gone)")
+    chat.send("Who is there?")
+    expect(chat.last.get_by_role("alert")).to_contain_text("No endpoint with the model has the device '127.0.0.1:9'")

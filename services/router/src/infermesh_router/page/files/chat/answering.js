@@ -66,6 +66,7 @@ function begin(conversation, node, body) {
     keepAnswer(conversation, node, run);
   });
   run.finished.then(() => {
+    if (running.get(node.id)?.run !== run) return; // somebody had it go on before its receipt came
     running.delete(node.id);
     release(conversation, node);
     keepAnswer(conversation, node, run);

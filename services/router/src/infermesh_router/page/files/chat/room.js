@@ -1,7 +1,7 @@
 // The chat: conversations at the side, the open one in the middle, and what it is asked with below.
 import { html, useEffect, useRef, useState } from "../lib/html.js";
 import { listModels } from "../lib/choices.js";
-import { mesh } from "../lib/mesh_feed.js";
+import { findEndpoint, mesh } from "../lib/mesh_feed.js";
 import { useStore } from "../lib/store.js";
 import { IconButton, notify } from "../lib/ui.js";
 import { isRunning, send, stop } from "./answering.js";
@@ -13,13 +13,15 @@ import { Thread } from "./thread.js";
 import { Welcome } from "./welcome.js";
 import { ROOT, pathOf } from "./tree.js";
 
+const KINDS = new Set(["gpu", "cpu"]); // devices that name no endpoint
+
 export function ChatRoom({ rest }) {
   const { open } = useStore(chats);
   const [dialog, setDialog] = useState("");
   const [listed, setListed] = useState(false);
   useEffect(() => void loadHeads(), []);
   useOpened(rest, open);
-  useDefaultModel(open);
+  useDefaults(open);
   useShortcuts(open);
   if (!open) return html`<p class="loading" role="status">Opening…</p>`;
   const path = pathOf(open);
@@ -91,15 +93,18 @@ function useOpened([id, model], open) {
   }, [open]);
 }
 
-// A conversation whose model is not chosen takes the first that is loaded.
-function useDefaultModel(open) {
+// A conversation whose model is not chosen takes the first that is loaded. A new one does not begin with a model or an
+// endpoint that was used last and is gone now.
+function useDefaults(open) {
   const endpoints = useStore(mesh, (state) => state.endpoints);
   useEffect(() => {
     if (!open) return;
     const models = listModels(endpoints, "generate");
     if (!models.length) return;
-    const isHere = models.some((model) => model.name === open.settings.model);
-    if (!open.settings.model || (!isHere && !Object.keys(open.nodes).length)) change({ model: models[0].name });
+    const { model, device } = open.settings, isNew = !Object.keys(open.nodes).length;
+    const isHere = models.some((each) => each.name === model);
+    if (!model || (!isHere && isNew)) change({ model: models[0].name });
+    if (isNew && device && !KINDS.has(device) && !findEndpoint(device)) change({ device: "" });
   }, [open, endpoints]);
 }
 
