@@ -5,7 +5,7 @@ PYTHON := $(VENV)/bin/python
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 PACKAGES := protos libs/runtime libs/engine libs/worker libs/client services/router services/worker-cpu deploy/envoy
 SOURCES := $(wildcard libs/*/src) services/router/src services/worker-cpu/src deploy/envoy/src protos/generate.py tools examples
-TESTS := conftest.py $(wildcard libs/*/tests) services/router/tests deploy/envoy/tests deploy/docker/tests deploy/kubernetes/tests \
+TESTS := conftest.py tests/scheduling.py $(wildcard libs/*/tests) services/router/tests deploy/envoy/tests deploy/docker/tests deploy/kubernetes/tests \
 	tests/clients/reference.py tests/clients/triton/tensor_mesh.py tests/contract tests/gguf_files tests/json_schemas \
 	tests/integration tests/e2e tests/conformance tests/security tests/chaos
 BENCHMARKS := $(shell find benchmarks -name '*.py')
@@ -21,8 +21,10 @@ IPEX_VENV ?= build/venv-ipex
 LOWEST_VENV ?= build/venv-lowest
 PAGE_VENV ?= build/venv-page
 CLIENTS_VENV ?= build/venv-clients
-# How many processes run tests beside each other; many tests wait for processes of their own
-TEST_PROCESSES ?= 2
+# How many processes run tests beside each other: two for each core of a small machine, as tests wait half of their time
+TEST_PROCESSES ?= 4
+# Named, so that pytest does not collect all others again
+TESTS_ALONE := $(shell grep -rl --include='test_*.py' 'pytest\.mark\.alone' libs services/router services/worker-cpu deploy tests)
 # Without bytecode files, pytest rewrites every test anew, and each process that a test starts compiles our modules
 PYTEST := env -u PYTHONDONTWRITEBYTECODE python -m pytest
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
@@ -47,8 +49,8 @@ down: setup ## Stop the mesh
 	infermesh down
 
 test: setup ## Run the tests that need no torch: unit, contract, integration and end to end
-	$(PYTEST) -q -m "not torch and not alone" -n $(TEST_PROCESSES) --dist loadfile
-	$(PYTEST) -q -m "alone and not torch"
+	$(PYTEST) -q -m "not torch and not alone" -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
+	$(PYTEST) -q -m "alone and not torch" $(TESTS_ALONE)
 
 test-huggingface: setup $(HUGGINGFACE_VENV)/.installed ## Test the import of Hugging Face folders, in a venv with torch
 	mypy --python-executable $(HUGGINGFACE_VENV)/bin/python --cache-dir .mypy_cache/huggingface tests/huggingface

@@ -4,6 +4,7 @@ import gc
 from collections.abc import Generator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -33,6 +34,16 @@ def pytest_collection() -> Generator[None, object, object]:
     finally:
         gc.freeze()
         gc.enable()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Decides which process runs which file."""
+    if config.getoption("dist") != "loadfile":
+        return None
+    from tests.scheduling import SharingScheduler  # noqa: PLC0415 - some lanes have no xdist
+
+    return SharingScheduler(config, log)
 
 
 @pytest.fixture(scope="session")

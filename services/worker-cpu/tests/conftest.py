@@ -16,21 +16,21 @@ from tests.gguf_files.recipes import write
 KV_BYTES = 1 << 30
 
 
-@pytest.fixture(scope="package")  # not the session: a model keeps 1 GB in this process
+@pytest.fixture(scope="session")  # a model keeps 1 GB: tests/scheduling.py keeps the files that use one in one process
 def exact_model(default_model: Path) -> Iterator[BuiltModel]:
     model = build_model({"folder": str(default_model), "numerics": "exact", "kv_cache_bytes": KV_BYTES})
     yield model
     model.runner.close()
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def fast_model(default_model: Path) -> Iterator[BuiltModel]:
     model = build_model({"folder": str(default_model), "kv_cache_bytes": KV_BYTES})
     yield model
     model.runner.close()
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     folder = tmp_path_factory.mktemp("capped")
     weights = write(folder / "model.gguf", RECIPES["gemma2-capped"])
@@ -38,7 +38,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     return Made(RECIPES["gemma2-capped"], weights, folder / "model.xml")
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def capped(made: Made) -> Iterator[BuiltModel]:
     model = made.model(numerics="exact")
     yield model
