@@ -13,7 +13,7 @@ TOGETHER = {
     "services/worker-cpu/tests/soft_cap/": "the models of services/worker-cpu",
 }
 """What files share until the session ends, by the beginning of their path. Each process that got one of them would make
-it anew, and keep it: a mesh with the real model takes 5 s of a processor and 1 GB, a model 1 GB."""
+it anew, and keep it: a mesh with the real model takes 8 s of a processor and 1 GB, a model 1 GB."""
 
 
 class SharingScheduler(LoadFileScheduling):  # type: ignore[misc]  # same
