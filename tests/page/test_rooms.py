@@ -219,3 +219,7 @@ def test_a_trial_that_cannot_be_loaded_is_told(page: Page, chat: ChatPage) -> No
     page.reload()
     page.get_by_label("Try it: some-infer").click()
     expect(page.get_by_role("dialog").get_by_role("alert")).to_contain_text("The trial could not be loaded")
+    page.unroute("**/tensors/trial.js")
+    page.keyboard.press("Escape")
+    page.get_by_label("Try it: some-infer").click()
+    expect(page.get_by_role("dialog").get_by_role("alert")).to_contain_text("The model 'some-infer' does not exist")
