@@ -1,5 +1,5 @@
 // A message of the user: its text and pictures, and how it is edited, which begins a branch.
-import { html, useEffect, useRef, useState } from "../lib/html.js";
+import { html, useLayoutEffect, useRef, useState } from "../lib/html.js";
 import { copyText } from "../lib/copy.js";
 import { IconButton, isPlainEnter, notify } from "../lib/ui.js";
 import { isRunning, send } from "./answering.js";
@@ -31,7 +31,7 @@ export function Question({ conversation, node }) {
 function Editor({ text, busy, onSend, onClose }) {
   const [typed, setTyped] = useState(text);
   const area = useRef(null);
-  useEffect(() => {
+  useLayoutEffect(() => {
     area.current.focus();
     area.current.setSelectionRange(text.length, text.length);
   }, []);
