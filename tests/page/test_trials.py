@@ -207,3 +207,20 @@ def test_a_model_that_failed_to_load_is_seen_and_unloaded(page: Page, mesh: Mesh
     expect(page.locator("tr", has_text="some-embed")).to_contain_text("failed to load on first")
     with page.expect_request("**/mesh/v1/models/some-embed:unload"):
         page.get_by_role("button", name="Unload some-embed", exact=True).click()
+
+
+def test_a_model_that_failed_to_load_is_not_loaded_in_the_mesh(page: Page, mesh: Mesh) -> None:
+    def failed(endpoints: Endpoints) -> None:
+        failure = made(endpoints[0], "embed", state="failed", memory_bytes=1 << 30, pinned=False)
+        endpoints[0] |= {"name": "first", "models": [failure]}
+        endpoints[1]["models"] = [made(endpoints[1], "rerank", pinned=False)]
+
+    retell(page, failed)
+    page.goto(f"/#manage={mesh.manage_key}")
+    page.get_by_role("link", name="Mesh", exact=True).click()
+    expect(page.locator(".page-head")).to_contain_text("2 endpoints, 1 model loaded")
+    facts = page.get_by_label("Endpoint first", exact=True).locator(".model-facts")
+    expect(facts).to_have_text("failed to load")
+    expect(page.get_by_label("Pin some-rerank")).to_be_visible()
+    expect(page.get_by_label("Pin some-embed")).to_have_count(0)
+    expect(page.get_by_label("Unload some-embed everywhere")).to_be_visible()
