@@ -155,6 +155,21 @@ def test_the_microphone_is_transcribed(page: Page, pictures: ChatPage) -> None:
         assert sent.getframerate() == 16_000
 
 
+def test_a_microphone_that_is_not_allowed_costs_no_file(page: Page) -> None:
+    page.add_init_script(
+        "navigator.mediaDevices.getUserMedia = async () => { throw new DOMException('', 'NotAllowedError') }"
+    )
+    page.route("**/v1/audio/transcriptions", telling({"text": "what was said"}))
+    add_models(page, ["transcribe"], loaded=True)
+    dialog = open_trial(page, "transcribe")
+    dialog.get_by_label("Sound", exact=True).set_input_files(SOUND)
+    dialog.get_by_role("button", name="Record the microphone").click()
+    expect(dialog.get_by_text("The browser was not allowed to use the microphone.")).to_be_visible()
+    expect(dialog.get_by_label("Sound", exact=True)).to_have_value(re.compile(r"sound\.wav$"))
+    dialog.get_by_role("button", name="Transcribe", exact=True).click()
+    expect(dialog).to_contain_text("what was said")
+
+
 def test_speech_is_saved(page: Page, tmp_path: Path) -> None:
     page.route("**/v1/audio/speech", lambda route: route.fulfill(body=b"RIFF", content_type="audio/wav"))
     add_models(page, ["speak"], loaded=True)
