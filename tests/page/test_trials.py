@@ -119,15 +119,18 @@ def test_silence_is_told(page: Page) -> None:
     expect(dialog).to_contain_text("The model heard no words.")
 
 
-def test_a_sound_that_is_too_long_is_told_with_its_size(page: Page) -> None:
+@pytest.mark.parametrize(("kind", "advice"), [("wav", " MP3 or OGG make it smaller."), ("mp3", "")])
+def test_a_sound_that_is_too_long_is_told_with_its_size(page: Page, kind: str, advice: str) -> None:
     refusal = {"error": {"message": "The request body is larger than 64 MiB"}}
     page.route("**/v1/audio/transcriptions", lambda route: route.fulfill(status=413, json=refusal))
     add_models(page, ["transcribe"], loaded=True)
     dialog = open_trial(page, "transcribe")
-    dialog.get_by_label("Sound", exact=True).set_input_files({**SOUND, "buffer": bytes(3 << 20)})
+    dialog.get_by_label("Sound", exact=True).set_input_files(
+        {**SOUND, "name": f"sound.{kind}", "buffer": bytes(3 << 20)}
+    )
     dialog.get_by_role("button", name="Transcribe", exact=True).click()
     expect(dialog.get_by_role("alert")).to_have_text(
-        "The sound is too long: it is 3 MiB as WAV. The request body is larger than 64 MiB. MP3 or OGG make it smaller."
+        f"The sound is too long: it is 3 MiB as {kind.upper()}. The request body is larger than 64 MiB.{advice}"
     )
 
 
