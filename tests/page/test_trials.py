@@ -104,8 +104,14 @@ def test_of_many_texts_the_first_are_drawn(page: Page) -> None:
 
 
 def test_documents_are_ranked_by_a_question(page: Page) -> None:
+    scores = {2: 0.9, 0: 0.5, 1: 0.1}
+    ranked = [{"index": index, "relevance_score": score} for index, score in scores.items()]
+    page.route("**/v1/rerank", telling({"results": ranked}))
     add_models(page, ["rerank"], loaded=True)
     dialog = open_trial(page, "rerank")
+    dialog.get_by_label("Documents, one a line").fill("cheese\nwine\nParis")
+    dialog.get_by_role("button", name="Rank", exact=True).click()
+    expect(dialog.locator(".bar-row")).to_have_text(["Paris0.9", "cheese0.5", "wine0.1"])
     dialog.get_by_label("Question").fill(" ")
     expect(dialog.get_by_role("button", name="Rank", exact=True)).to_be_disabled()
 
