@@ -8,6 +8,7 @@ from playwright.sync_api import Locator, Page, Route, expect
 
 VIEWS = {"One prompt": "Run in 2 lanes", "Agreement": "Compare the answers", "Benchmark": "Run the benchmark"}
 """The button that runs each."""
+COMPLETIONS = re.compile(r"/v1/(chat/)?completions")
 
 
 def open_compare(page: Page) -> Page:
@@ -32,6 +33,12 @@ def run(page: Page, view: str) -> Locator:
 
 def figures(page: Page) -> Locator:
     return page.get_by_label("Figures", exact=True).locator("tbody tr")
+
+
+def tokens(page: Page) -> list[str]:
+    """What the figures say in the column Tokens."""
+    titles = page.get_by_label("Figures", exact=True).locator("thead th").all_inner_texts()
+    return figures(page).locator(f"td:nth-child({titles.index('Tokens') + 1})").all_inner_texts()
 
 
 def for_device(address: str, answer: Callable[[Route], None]) -> Callable[[Route], None]:

@@ -7,8 +7,8 @@ import pytest
 from playwright.sync_api import Page, Route, expect
 
 from tests.e2e.mesh import Mesh
-from tests.page.comparing import VIEWS, for_device, open_compare, refuse, run, shown
-from tests.page.pages import ChatPage
+from tests.page.comparing import COMPLETIONS, VIEWS, for_device, open_compare, refuse, run, shown
+from tests.page.pages import ChatPage, copying
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def test_long_names_of_models_hide_no_figures(room: Page) -> None:
 
     room.route("**/mesh/v1/events", lambda route: route.abort())
     room.route("**/mesh/v1/endpoints", rename)
-    room.route(re.compile(r"/v1/(chat/)?completions"), name_back)
+    room.route(COMPLETIONS, name_back)
     room.set_viewport_size({"width": 360, "height": 720})
     room.reload()
     expect(room.locator("select[id^=lane-model]")).to_have_count(2)
@@ -102,9 +102,10 @@ def test_the_copied_table_pastes_as_cells_and_as_markdown(room: Page, has_clipbo
         room.evaluate("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
     room.context.grant_permissions(["clipboard-read", "clipboard-write"])
     run(room, "Benchmark").click()
-    button = shown(room, "Copy the table")
-    button.click()
-    expect(shown(room, "Copied")).to_be_focused()
+    with copying(room):
+        shown(room, "Copy the table").click()
+    copies = room.get_by_role("button", name=re.compile("^(Copy the table|Copied)$")).locator("visible=true")
+    expect(copies).to_be_focused()
     shown(room, "One prompt").click()
     prompt = room.get_by_label("Prompt", exact=True)
     prompt.fill("")
