@@ -165,6 +165,16 @@ def test_thoughts_are_shown_folded(room: Page) -> None:
     expect(lane.locator(".thoughts")).to_have_text("Let me see.")
 
 
+def test_a_lane_that_only_thought_is_not_what_others_are_compared_with(room: Page, mesh: Mesh) -> None:
+    thinks = saying({"reasoning_content": "Let me see."})
+    room.route("**/v1/chat/completions", for_device(mesh.workers[0].address, thinks))
+    shown(room, "Add a lane").click()
+    shown(room, "Run in 3 lanes").click()
+    expect(figures(room).locator("td:first-child")).to_have_text(["cpu", "xpu", "auto"])
+    expect(room.get_by_text("Mark what differs from xpu")).to_be_visible()
+    expect(room.locator(".lane-answer").nth(2)).to_contain_text("The same, word for word.")
+
+
 def test_code_of_an_answer_is_copied(room: Page) -> None:
     room.context.grant_permissions(["clipboard-read", "clipboard-write"])
     room.route("**/v1/chat/completions", saying({"content": "```python\nprint(1)\n```"}))
