@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Page, Route, expect
 
 from tests.e2e.mesh import Mesh
-from tests.page.comparing import COMPLETIONS, VIEWS, for_device, open_compare, refuse, run, shown
+from tests.page.comparing import COMPLETIONS, VIEWS, breaking_off, for_device, open_compare, refuse, run, shown
 from tests.page.pages import ChatPage, copying
 
 
@@ -84,6 +84,17 @@ def test_an_answer_that_breaks_off_is_no_figure(room: Page) -> None:
     run(room, "Benchmark").click()
     expect(room.get_by_role("alert").locator("visible=true")).to_contain_text("The connection broke")
     expect(room.get_by_label("Results", exact=True)).to_have_count(0)
+
+
+@pytest.mark.parametrize(("view", "rows"), [("Agreement", 1), ("Benchmark", 3)])
+def test_a_connection_that_breaks_ends_its_own_lane_only(room: Page, mesh: Mesh, view: str, rows: int) -> None:
+    with breaking_off() as break_off:
+        room.route(COMPLETIONS, for_device(mesh.workers[0].address, break_off))
+        run(room, view).click()
+        expect(shown(room, VIEWS[view])).to_be_visible()
+    problem = room.get_by_role("alert").locator("visible=true")
+    expect(problem).to_have_text(re.compile(r"^cpu, (loading|warming up): The connection broke"))
+    expect(room.get_by_role("region").locator("visible=true").locator("tbody tr")).to_have_count(rows)
 
 
 PASTED = (

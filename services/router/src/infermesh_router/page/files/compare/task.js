@@ -10,7 +10,7 @@ export function createTask(title) {
   const tell = (at) => store.set({ at });
   const fail = ({ message }) => store.set(({ at, problems }) => ({ problems: [...problems, at ? `${at}: ${message}` : message] }));
 
-  // A lane that fails is told, and the next one has its turn.
+  // A lane that fails is told, and the next one has its turn. If the mesh does not answer at all, no lane will do better.
   async function eachLane(lanes, ask) {
     for (const lane of lanes) {
       try {
