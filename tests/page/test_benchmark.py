@@ -7,8 +7,9 @@ import pytest
 from playwright.sync_api import Page, Route, expect
 
 from tests.e2e.mesh import Mesh
-from tests.page.comparing import COMPLETIONS, VIEWS, breaking_off, for_device, open_compare, refuse, run, shown
+from tests.page.comparing import COMPLETIONS, VIEWS, breaking_off, figures, for_device, open_compare, refuse, run, shown
 from tests.page.pages import ChatPage, copying
+from tests.page.test_interrupted import hold
 
 
 @pytest.fixture
@@ -95,6 +96,30 @@ def test_a_connection_that_breaks_ends_its_own_lane_only(room: Page, mesh: Mesh,
     problem = room.get_by_role("alert").locator("visible=true")
     expect(problem).to_have_text(re.compile(r"^cpu, (loading|warming up): The connection broke"))
     expect(room.get_by_role("region").locator("visible=true").locator("tbody tr")).to_have_count(rows)
+
+
+def test_one_prompt_and_figures_wait_for_each_other(room: Page) -> None:
+    held = hold(room, COMPLETIONS)
+    run(room, "One prompt").click()
+    run(room, "Benchmark").click()
+    problem = room.get_by_role("alert").locator("visible=true")
+    expect(problem).to_have_text("One prompt is still running. Both at once would slow each other down.")
+    shown(room, "One prompt").click()
+    shown(room, "Stop").click()
+    run(room, "Benchmark").click()
+    expect(shown(room, "Stop")).to_be_visible()
+    run(room, "One prompt").click()
+    expect(problem).to_have_text("The benchmark is still running. Both at once would slow each other down.")
+    expect(room.locator(".lane-answer").first).to_contain_text("stopped")
+    shown(room, "Benchmark").click()
+    shown(room, "Stop").click()
+    room.unroute(COMPLETIONS)
+    assert held
+    run(room, "One prompt").click()
+    expect(figures(room)).to_have_count(2)
+    expect(problem).to_have_count(0)
+    run(room, "Agreement").click()
+    expect(room.get_by_label("Agreement of the lanes").locator("tbody tr")).to_have_count(2)
 
 
 PASTED = (
