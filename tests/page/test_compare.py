@@ -11,6 +11,7 @@ from playwright.sync_api import Page, Route, expect
 from tests.e2e.mesh import Mesh
 from tests.page.comparing import COMPLETIONS, VIEWS, figures, for_device, open_compare, refuse, run, shown, tokens
 from tests.page.pages import ChatPage, check_accessible, copying
+from tests.page.test_interrupted import hold
 
 
 @pytest.fixture
@@ -36,6 +37,13 @@ def test_a_double_click_runs_and_does_not_stop(room: Page, view: str, result: st
     expect(room.get_by_text(re.compile("stopped"))).to_have_count(0)
 
 
+OPEN_DIALOG = """() => {
+  const dialog = document.body.appendChild(document.createElement("dialog"));
+  dialog.append("A question");
+  dialog.showModal();
+}"""
+
+
 @pytest.mark.parametrize("view", list(VIEWS))
 def test_the_keyboard_runs_and_stops(room: Page, view: str) -> None:
     room.route(COMPLETIONS, lambda _: None)  # is never answered
@@ -50,6 +58,25 @@ def test_the_keyboard_runs_and_stops(room: Page, view: str) -> None:
     shown(room, "Stop").dblclick()
     expect(shown(room, VIEWS[view])).to_be_visible()
     expect(shown(room, "Stop")).to_have_count(0)
+
+
+@pytest.mark.parametrize("view", list(VIEWS))
+def test_escape_stops_wherever_the_focus_is(room: Page, view: str) -> None:
+    hold(room, COMPLETIONS)
+    run(room, view).click()
+    expect(shown(room, "Stop")).to_be_visible()
+    room.get_by_role("heading", name="Compare", exact=True).click()
+    other = "Benchmark" if view == "One prompt" else "One prompt"
+    shown(room, other).click()
+    room.keyboard.press("Escape")  # stops nothing that is not shown
+    shown(room, view).click()
+    room.evaluate(OPEN_DIALOG)
+    room.keyboard.press("Escape")
+    expect(room.get_by_role("dialog")).to_have_count(0)
+    expect(shown(room, "Stop")).to_be_visible()
+    room.get_by_role("heading", name="Compare", exact=True).click()
+    room.keyboard.press("Escape")
+    expect(shown(room, VIEWS[view])).to_be_visible()
 
 
 @pytest.mark.parametrize("view", ["One prompt", "Agreement"])

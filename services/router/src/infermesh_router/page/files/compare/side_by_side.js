@@ -7,7 +7,7 @@ import { Answers } from "./answers.js";
 import { baseModels } from "./ask.js";
 import { useKept } from "./kept.js";
 import { Outcome } from "./outcome.js";
-import { RunButton, runKeys } from "./run_button.js";
+import { RunButton, runKey } from "./run_button.js";
 import { Problems } from "./task.js";
 import { endTurn, takeTurn } from "./turn.js";
 
@@ -71,7 +71,7 @@ export function SideBySide({ lanes }) {
   };
   return html`
     <div class="stack">
-      <form class="card stack" onSubmit=${submit} onKeyDown=${runKeys(stop)}>
+      <form class="card stack" onSubmit=${submit} onKeyDown=${runKey}>
         <label class="field"><span>Prompt</span>
           <textarea rows="3" dir="auto" value=${prompt} onInput=${(event) => setPrompt(event.target.value)}></textarea>
         </label>
