@@ -2,12 +2,16 @@
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 
 from playwright.sync_api import Locator, Page, Route, expect
 
 VIEWS = {"One prompt": "Run in 2 lanes", "Agreement": "Compare the answers", "Benchmark": "Run the benchmark"}
 """The button that runs each."""
+COMPLETIONS = re.compile(r"/v1/(chat/)?completions")
 
 
 def open_compare(page: Page) -> Page:
@@ -34,6 +38,12 @@ def figures(page: Page) -> Locator:
     return page.get_by_label("Figures", exact=True).locator("tbody tr")
 
 
+def tokens(page: Page) -> list[str]:
+    """What the figures say in the column Tokens."""
+    titles = page.get_by_label("Figures", exact=True).locator("thead th").all_inner_texts()
+    return figures(page).locator(f"td:nth-child({titles.index('Tokens') + 1})").all_inner_texts()
+
+
 def for_device(address: str, answer: Callable[[Route], None]) -> Callable[[Route], None]:
     """Answers requests that name the device, and lets others pass."""
 
@@ -49,3 +59,32 @@ def for_device(address: str, answer: Callable[[Route], None]) -> Callable[[Route
 
 def refuse(route: Route) -> None:
     route.fulfill(status=429, json={"error": {"message": "The queue for 'story' is full (1024 waiting)."}})
+
+
+class _BreaksOff(BaseHTTPRequestHandler):
+    """Begins an answer of text in chunks, and closes the connection before it is complete."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        event = b'data: {"choices": [{"index": 0, "text": "a", "delta": {"content": "a"}}]}\n\n'
+        self.wfile.write(b"%x\r\n%s\r\n" % (len(event), event))
+        self.close_connection = True
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Says nothing."""
+
+
+@contextmanager
+def breaking_off() -> Iterator[Callable[[Route], None]]:
+    """Answers requests from a server whose connections break in the middle of the answer."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), _BreaksOff) as server:
+        Thread(target=server.serve_forever).start()
+        address = f"http://127.0.0.1:{server.server_port}/"
+        yield lambda route: route.continue_(url=address)
+        server.shutdown()

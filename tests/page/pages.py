@@ -1,5 +1,7 @@
 """The page as tests use it: what a person would do in the chat, and what they would see."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,25 @@ _READ_CHATS = """async () => {
     request.onsuccess = () => resolve(request.result);
   });
 }"""
+
+
+_WATCH_COPIED = """() => {
+  window.hasCopied = false;
+  const note = ({ target }) => {
+    const button = (target.closest ? target : target.parentElement)?.closest("button");
+    window.hasCopied ||= button?.textContent === "Copied";
+  };
+  const watcher = new MutationObserver((changes) => changes.forEach(note));
+  watcher.observe(document.body, { subtree: true, childList: true, characterData: true });
+}"""
+
+
+@contextmanager
+def copying(page: Page) -> Iterator[None]:
+    """Waits until a button has said that it copied, which it says for a moment only."""
+    page.evaluate(_WATCH_COPIED)
+    yield
+    page.wait_for_function("window.hasCopied")
 
 
 def main_thread_s(session: CDPSession) -> float:

@@ -11,7 +11,7 @@ from playwright.sync_api import Page, Route, expect
 from infermesh_client.bench.agreement import Reply, agreement, first_difference
 from infermesh_runtime.compare_prompts import COMPARE_MAX_TOKENS, COMPARE_PROMPTS, LOADING_PROMPT
 from tests.e2e.mesh import Mesh
-from tests.page.pages import ChatPage, check_accessible
+from tests.page.pages import ChatPage, check_accessible, copying
 
 PAIRS = [
     ("The river runs", [1, 2, 3], "The river rests", [1, 2, 4]),
@@ -93,8 +93,8 @@ def test_lanes_that_part_are_told_apart(chat: ChatPage, mesh: Mesh, asked: list[
     expect(differences.first).to_contain_text(re.compile(r'first difference at token \d+, after "\\"The river r"'))
     expect(differences.first).to_contain_text('"uns.')
     chat.picture("agreement")
-    page.get_by_role("button", name="Copy the table").locator("visible=true").click()
-    expect(page.get_by_role("button", name="Copied", exact=True)).to_be_visible()
+    with copying(page):
+        page.get_by_role("button", name="Copy the table").locator("visible=true").click()
     page.get_by_label("Tokens at most").fill("64")  # draws the room again
     expect(page.get_by_role("button", name="Copy the table", exact=True).locator("visible=true")).to_be_visible()
     copied: str = page.evaluate("navigator.clipboard.readText()")

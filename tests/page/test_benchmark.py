@@ -7,8 +7,9 @@ import pytest
 from playwright.sync_api import Page, Route, expect
 
 from tests.e2e.mesh import Mesh
-from tests.page.comparing import VIEWS, for_device, open_compare, refuse, run, shown
-from tests.page.pages import ChatPage
+from tests.page.comparing import COMPLETIONS, VIEWS, breaking_off, figures, for_device, open_compare, refuse, run, shown
+from tests.page.pages import ChatPage, copying
+from tests.page.test_interrupted import hold
 
 
 @pytest.fixture
@@ -60,7 +61,7 @@ def test_long_names_of_models_hide_no_figures(room: Page) -> None:
 
     room.route("**/mesh/v1/events", lambda route: route.abort())
     room.route("**/mesh/v1/endpoints", rename)
-    room.route(re.compile(r"/v1/(chat/)?completions"), name_back)
+    room.route(COMPLETIONS, name_back)
     room.set_viewport_size({"width": 360, "height": 720})
     room.reload()
     expect(room.locator("select[id^=lane-model]")).to_have_count(2)
@@ -86,6 +87,41 @@ def test_an_answer_that_breaks_off_is_no_figure(room: Page) -> None:
     expect(room.get_by_label("Results", exact=True)).to_have_count(0)
 
 
+@pytest.mark.parametrize(("view", "rows"), [("Agreement", 1), ("Benchmark", 3)])
+def test_a_connection_that_breaks_ends_its_own_lane_only(room: Page, mesh: Mesh, view: str, rows: int) -> None:
+    with breaking_off() as break_off:
+        room.route(COMPLETIONS, for_device(mesh.workers[0].address, break_off))
+        run(room, view).click()
+        expect(shown(room, VIEWS[view])).to_be_visible()
+    problem = room.get_by_role("alert").locator("visible=true")
+    expect(problem).to_have_text(re.compile(r"^cpu, (loading|warming up): The connection broke"))
+    expect(room.get_by_role("region").locator("visible=true").locator("tbody tr")).to_have_count(rows)
+
+
+def test_one_prompt_and_figures_wait_for_each_other(room: Page) -> None:
+    held = hold(room, COMPLETIONS)
+    run(room, "One prompt").click()
+    run(room, "Benchmark").click()
+    problem = room.get_by_role("alert").locator("visible=true")
+    expect(problem).to_have_text("One prompt is still running. Both at once would slow each other down.")
+    shown(room, "One prompt").click()
+    shown(room, "Stop").click()
+    run(room, "Benchmark").click()
+    expect(shown(room, "Stop")).to_be_visible()
+    run(room, "One prompt").click()
+    expect(problem).to_have_text("The benchmark is still running. Both at once would slow each other down.")
+    expect(room.locator(".lane-answer").first).to_contain_text("stopped")
+    shown(room, "Benchmark").click()
+    shown(room, "Stop").click()
+    room.unroute(COMPLETIONS)
+    assert held
+    run(room, "One prompt").click()
+    expect(figures(room)).to_have_count(2)
+    expect(problem).to_have_count(0)
+    run(room, "Agreement").click()
+    expect(room.get_by_label("Agreement of the lanes").locator("tbody tr")).to_have_count(2)
+
+
 PASTED = (
     """() => [...document.querySelectorAll("#paste tr")].map((row) => [...row.cells].map((cell) => cell.textContent))"""
 )
@@ -102,9 +138,10 @@ def test_the_copied_table_pastes_as_cells_and_as_markdown(room: Page, has_clipbo
         room.evaluate("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
     room.context.grant_permissions(["clipboard-read", "clipboard-write"])
     run(room, "Benchmark").click()
-    button = shown(room, "Copy the table")
-    button.click()
-    expect(shown(room, "Copied")).to_be_focused()
+    with copying(room):
+        shown(room, "Copy the table").click()
+    copies = room.get_by_role("button", name=re.compile("^(Copy the table|Copied)$")).locator("visible=true")
+    expect(copies).to_be_focused()
     shown(room, "One prompt").click()
     prompt = room.get_by_label("Prompt", exact=True)
     prompt.fill("")

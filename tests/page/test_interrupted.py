@@ -1,5 +1,7 @@
 """Answers that end early: stopped before their first byte or outside the message, broken off, left by a reload."""
 
+import re
+
 import pytest
 from playwright.sync_api import Page, Route, expect
 
@@ -27,7 +29,7 @@ ENTER = """(more) => {
 }"""
 
 
-def hold(page: Page, address: str) -> list[Route]:
+def hold(page: Page, address: str | re.Pattern[str]) -> list[Route]:
     """Keeps requests from being answered; returns those that came, as they come."""
     held: list[Route] = []
 

@@ -6,7 +6,7 @@ from typing import Any
 from playwright.sync_api import expect
 
 from tests.page.pages import ChatPage
-from tests.page.scripted import answer_with
+from tests.page.scripted import answer_endlessly, end_answer
 from tests.page.test_imported_chats import answer, bring, question, told
 from tests.page.test_interrupted import hold
 
@@ -65,7 +65,7 @@ def test_the_rest_of_an_answer_is_one_text_with_its_beginning(scripted: ChatPage
 
 def test_who_scrolls_up_a_little_stays_there(scripted: ChatPage) -> None:
     thread, blocks = scripted.page.locator(".thread"), scripted.last.locator(".text .block")
-    answer_with(scripted, ["word word word word\n\n"] * 600, every_ms=8)
+    answer_endlessly(scripted, "word word word word\n\n", every_ms=8)
     expect(blocks.nth(60)).to_be_attached()
     thread.hover()
     scripted.page.mouse.wheel(0, -30)
@@ -74,6 +74,7 @@ def test_who_scrolls_up_a_little_stays_there(scripted: ChatPage) -> None:
     assert thread.evaluate(FROM_END) > 400
     expect(scripted.last).to_have_attribute("aria-busy", "true")
     scripted.page.get_by_label("To the newest message").click()
+    end_answer(scripted)
     expect(scripted.last).to_have_attribute("aria-busy", "false")
     expect(scripted.page.get_by_label("To the newest message")).to_have_count(0)
     assert thread.evaluate(FROM_END) < 2

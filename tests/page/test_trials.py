@@ -104,8 +104,14 @@ def test_of_many_texts_the_first_are_drawn(page: Page) -> None:
 
 
 def test_documents_are_ranked_by_a_question(page: Page) -> None:
+    scores = {2: 0.9, 0: 0.5, 1: 0.1}
+    ranked = [{"index": index, "relevance_score": score} for index, score in scores.items()]
+    page.route("**/v1/rerank", telling({"results": ranked}))
     add_models(page, ["rerank"], loaded=True)
     dialog = open_trial(page, "rerank")
+    dialog.get_by_label("Documents, one a line").fill("cheese\nwine\nParis")
+    dialog.get_by_role("button", name="Rank", exact=True).click()
+    expect(dialog.locator(".bar-row")).to_have_text(["Paris0.9", "cheese0.5", "wine0.1"])
     dialog.get_by_label("Question").fill(" ")
     expect(dialog.get_by_role("button", name="Rank", exact=True)).to_be_disabled()
 
@@ -119,15 +125,18 @@ def test_silence_is_told(page: Page) -> None:
     expect(dialog).to_contain_text("The model heard no words.")
 
 
-def test_a_sound_that_is_too_long_is_told_with_its_size(page: Page) -> None:
+@pytest.mark.parametrize(("kind", "advice"), [("wav", " MP3 or OGG make it smaller."), ("mp3", "")])
+def test_a_sound_that_is_too_long_is_told_with_its_size(page: Page, kind: str, advice: str) -> None:
     refusal = {"error": {"message": "The request body is larger than 64 MiB"}}
     page.route("**/v1/audio/transcriptions", lambda route: route.fulfill(status=413, json=refusal))
     add_models(page, ["transcribe"], loaded=True)
     dialog = open_trial(page, "transcribe")
-    dialog.get_by_label("Sound", exact=True).set_input_files({**SOUND, "buffer": bytes(3 << 20)})
+    dialog.get_by_label("Sound", exact=True).set_input_files(
+        {**SOUND, "name": f"sound.{kind}", "buffer": bytes(3 << 20)}
+    )
     dialog.get_by_role("button", name="Transcribe", exact=True).click()
     expect(dialog.get_by_role("alert")).to_have_text(
-        "The sound is too long: it is 3 MiB as WAV. The request body is larger than 64 MiB. MP3 or OGG make it smaller."
+        f"The sound is too long: it is 3 MiB as {kind.upper()}. The request body is larger than 64 MiB.{advice}"
     )
 
 
@@ -153,6 +162,21 @@ def test_the_microphone_is_transcribed(page: Page, pictures: ChatPage) -> None:
     body = requests[0].post_data_buffer or b""
     with wave.open(io.BytesIO(body[body.index(b"RIFF") :])) as sent:
         assert sent.getframerate() == 16_000
+
+
+def test_a_microphone_that_is_not_allowed_costs_no_file(page: Page) -> None:
+    page.add_init_script(
+        "navigator.mediaDevices.getUserMedia = async () => { throw new DOMException('', 'NotAllowedError') }"
+    )
+    page.route("**/v1/audio/transcriptions", telling({"text": "what was said"}))
+    add_models(page, ["transcribe"], loaded=True)
+    dialog = open_trial(page, "transcribe")
+    dialog.get_by_label("Sound", exact=True).set_input_files(SOUND)
+    dialog.get_by_role("button", name="Record the microphone").click()
+    expect(dialog.get_by_text("The browser was not allowed to use the microphone.")).to_be_visible()
+    expect(dialog.get_by_label("Sound", exact=True)).to_have_value(re.compile(r"sound\.wav$"))
+    dialog.get_by_role("button", name="Transcribe", exact=True).click()
+    expect(dialog).to_contain_text("what was said")
 
 
 def test_speech_is_saved(page: Page, tmp_path: Path) -> None:
@@ -207,3 +231,20 @@ def test_a_model_that_failed_to_load_is_seen_and_unloaded(page: Page, mesh: Mesh
     expect(page.locator("tr", has_text="some-embed")).to_contain_text("failed to load on first")
     with page.expect_request("**/mesh/v1/models/some-embed:unload"):
         page.get_by_role("button", name="Unload some-embed", exact=True).click()
+
+
+def test_a_model_that_failed_to_load_is_not_loaded_in_the_mesh(page: Page, mesh: Mesh) -> None:
+    def failed(endpoints: Endpoints) -> None:
+        failure = made(endpoints[0], "embed", state="failed", memory_bytes=1 << 30, pinned=False)
+        endpoints[0] |= {"name": "first", "models": [failure]}
+        endpoints[1]["models"] = [made(endpoints[1], "rerank", pinned=False)]
+
+    retell(page, failed)
+    page.goto(f"/#manage={mesh.manage_key}")
+    page.get_by_role("link", name="Mesh", exact=True).click()
+    expect(page.locator(".page-head")).to_contain_text("2 endpoints, 1 model loaded")
+    facts = page.get_by_label("Endpoint first", exact=True).locator(".model-facts")
+    expect(facts).to_have_text("failed to load")
+    expect(page.get_by_label("Pin some-rerank")).to_be_visible()
+    expect(page.get_by_label("Pin some-embed")).to_have_count(0)
+    expect(page.get_by_label("Unload some-embed everywhere")).to_be_visible()

@@ -5,7 +5,7 @@ import { agreement, firstDifference, wholeAnswers } from "./agreement.js";
 import { ask, baseModels } from "./ask.js";
 import { FiguresTable } from "./figures_table.js";
 import { useKept } from "./kept.js";
-import { RunButton, runKeys } from "./run_button.js";
+import { RunButton, runKey } from "./run_button.js";
 import { Problems, createTask } from "./task.js";
 
 const percentage = (part) => (part === null ? "–" : `${(100 * part).toFixed(1)}%`);
@@ -61,7 +61,7 @@ function Asking({ lanes, set }) {
   };
   return html`
     <div class="stack">
-      <form class="card stack" onSubmit=${start} onKeyDown=${runKeys(task.stop)}>
+      <form class="card stack" onSubmit=${start} onKeyDown=${runKey}>
         <p class="hint">Each lane answers the same prompts without chance (temperature 0), one lane after the other, so that they do not slow
           each other down. The others are compared with the first, token by token. <code>infermesh compare</code> asks and counts the same.</p>
         <label class="field"><span>Prompts, one a line</span>

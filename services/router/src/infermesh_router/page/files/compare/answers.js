@@ -8,7 +8,7 @@ const MOST_MISSING = 60; // longest text that is told of words that are missing,
 
 export function Answers({ runs, live }) {
   const [marking, setMarking] = useState(true);
-  const base = runs.find(({ run }) => run.status === "done") || runs.find(({ run }) => run.text) || runs[0];
+  const base = runs.find(({ run }) => run.status === "done" && run.text) || runs.find(({ run }) => run.text) || runs[0];
   const several = runs.filter(({ run }) => run.text).length > 1;
   return html`
     <section class="stack" aria-label="Answers">

@@ -5,7 +5,7 @@ import { Bars } from "../lib/plots.js";
 import { FiguresTable } from "./figures_table.js";
 import { useKept } from "./kept.js";
 import { measure } from "./measure.js";
-import { RunButton, runKeys } from "./run_button.js";
+import { RunButton, runKey } from "./run_button.js";
 import { Problems, createTask } from "./task.js";
 
 const STREAMS = [1, 4, 16];
@@ -28,7 +28,7 @@ export function Benchmark({ lanes }) {
   };
   return html`
     <div class="stack">
-      <form class="card stack" onSubmit=${start} onKeyDown=${runKeys(task.stop)}>
+      <form class="card stack" onSubmit=${start} onKeyDown=${runKey}>
         <p class="hint">Each lane answers 1, 4 and 16 different prompts at once, and the lanes take turns. The prompts of a round
           travel in one request, because browsers open only six connections to a host.</p>
         <div class="row compare-settings">

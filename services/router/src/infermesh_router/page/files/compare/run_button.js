@@ -10,6 +10,15 @@ export function RunButton({ running, disabled, onStop, children }) {
   useLayoutEffect(() => {
     if (focused) frame.current.firstElementChild.focus(); // the button that had it is gone
   }, [running]);
+  useLayoutEffect(() => { // before the button is seen
+    if (!running) return undefined;
+    const pressed = (event) => {
+      const isShown = frame.current.offsetParent !== null; // another view may be
+      if (event.key === "Escape" && isShown && !event.isComposing && !document.querySelector("dialog[open]")) onStop();
+    };
+    addEventListener("keydown", pressed);
+    return () => removeEventListener("keydown", pressed);
+  }, [running, onStop]);
   return html`
     <span ref=${frame}>
       ${running
@@ -19,10 +28,9 @@ export function RunButton({ running, disabled, onStop, children }) {
   `;
 }
 
-// For a form: Ctrl+Enter runs, as its button would; Esc stops.
-export const runKeys = (stop) => (event) => {
-  if (event.key === "Escape") stop();
+// For a form: Ctrl+Enter runs, as its button would.
+export function runKey(event) {
   if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
   event.preventDefault();
   event.currentTarget.querySelector("[type=submit]:enabled")?.click();
-};
+}

@@ -7,10 +7,12 @@ import { Answers } from "./answers.js";
 import { baseModels } from "./ask.js";
 import { useKept } from "./kept.js";
 import { Outcome } from "./outcome.js";
-import { RunButton, runKeys } from "./run_button.js";
+import { RunButton, runKey } from "./run_button.js";
+import { Problems } from "./task.js";
+import { endTurn, takeTurn } from "./turn.js";
 
 const FIRST_PROMPT = "Explain in a few sentences why the sky is blue.";
-const store = createStore({ runs: [], drawn: 0, starting: null }); // goes on while another room is shown
+const store = createStore({ runs: [], drawn: 0, starting: null, problems: [] }); // goes on while another room is shown
 let waiting = false;
 
 function draw() {
@@ -26,21 +28,28 @@ const isLive = ({ runs, starting }) => starting !== null || runs.some(({ run }) 
 
 async function start(lanes, prompt, common) {
   if (isLive(store.get())) return; // a second click, before the first one is drawn
+  const refusal = takeTurn("One prompt");
+  if (refusal) return store.set({ problems: [refusal] });
   const starting = new AbortController();
-  store.set({ starting });
+  store.set({ starting, problems: [] });
   const bases = await baseModels(starting.signal).catch(() => new Set()); // each lane will say what is wrong
-  if (starting.signal.aborted) return;
+  if (starting.signal.aborted) return; // stop() has ended its turn
   const asked = (model) => (bases.has(model) ? { prompt } : { messages: [{ role: "user", content: prompt }] });
   const runs = lanes.map((lane) => ({
     lane, run: startRun({ ...common, ...asked(lane.model), model: lane.model, ...(lane.device ? { device: lane.device } : {}) }, draw),
   }));
   store.set({ runs, starting: null });
+  await Promise.all(runs.map(({ run }) => run.ended));
+  endTurn();
 }
 
 function stop() {
   const { runs, starting } = store.get();
-  starting?.abort();
-  store.set({ starting: null });
+  if (starting) {
+    starting.abort();
+    store.set({ starting: null });
+    endTurn();
+  }
   runs.forEach(({ run }) => run.stop());
 }
 
@@ -62,7 +71,7 @@ export function SideBySide({ lanes }) {
   };
   return html`
     <div class="stack">
-      <form class="card stack" onSubmit=${submit} onKeyDown=${runKeys(stop)}>
+      <form class="card stack" onSubmit=${submit} onKeyDown=${runKey}>
         <label class="field"><span>Prompt</span>
           <textarea rows="3" dir="auto" value=${prompt} onInput=${(event) => setPrompt(event.target.value)}></textarea>
         </label>
@@ -73,6 +82,7 @@ export function SideBySide({ lanes }) {
           <span role="status" class="hint">${said(state)}</span>
           <${RunButton} running=${live} disabled=${!prompt.trim() || !lanes.length} onStop=${stop}>Run in ${lanes.length === 1 ? "one lane" : plural(lanes.length, "lane")}<//>
         </div>
+        <${Problems} list=${state.problems} />
       </form>
       ${state.runs.length > 0 && html`<${Answers} runs=${state.runs} live=${live} />`}
       ${state.runs.length > 0 && !live && html`<${Outcome} runs=${state.runs} />`}

@@ -1,8 +1,7 @@
 // Something long that runs on one lane after the other, and can be stopped. It goes on while another room is shown.
 import { html } from "../lib/html.js";
 import { createStore, useStore } from "../lib/store.js";
-
-let running = ""; // title of the task that runs
+import { endTurn, takeTurn } from "./turn.js";
 
 export function createTask(title) {
   const store = createStore({ at: "", found: null, problems: [] });
@@ -10,7 +9,7 @@ export function createTask(title) {
   const tell = (at) => store.set({ at });
   const fail = ({ message }) => store.set(({ at, problems }) => ({ problems: [...problems, at ? `${at}: ${message}` : message] }));
 
-  // A lane that fails is told, and the next one has its turn.
+  // A lane that fails is told, and the next one has its turn. If the mesh does not answer at all, no lane will do better.
   async function eachLane(lanes, ask) {
     for (const lane of lanes) {
       try {
@@ -25,8 +24,8 @@ export function createTask(title) {
   // `work` gets {signal, tell, show, eachLane}: `tell` says where it is, "" for nowhere; `show` shows what was found so far.
   async function start(work) {
     if (aborting) return; // a second click, before the first one is drawn
-    if (running) return store.set({ problems: [`${running} is still running. Both at once would slow each other down.`] });
-    running = title;
+    const refusal = takeTurn(title);
+    if (refusal) return store.set({ problems: [refusal] });
     aborting = new AbortController();
     const { signal } = aborting;
     store.set({ at: "Starting", found: null, problems: [] });
@@ -39,7 +38,7 @@ export function createTask(title) {
       }
     }
     aborting = null;
-    running = "";
+    endTurn();
     tell("");
   }
 

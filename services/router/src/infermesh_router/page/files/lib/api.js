@@ -69,7 +69,7 @@ export const postJson = async (path, body, options) => (await call(path, { ...op
 
 // Browsers say this each in their own words.
 function broke(error) {
-  throw error.name === "AbortError" ? error : new ApiError(BROKEN, { code: "unreachable" });
+  throw error.name === "AbortError" ? error : new ApiError(BROKEN, { code: "broken" });
 }
 
 // The events of an answer: {event, data, id}; {id} alone where it has no data, and {comment} for what is said meanwhile.

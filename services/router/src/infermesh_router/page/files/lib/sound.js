@@ -89,10 +89,15 @@ export async function transcribe(model, file, signal) {
   form.append("model", model);
   form.append("file", sound);
   const answer = await call("v1/audio/transcriptions", { method: "POST", body: form, signal }).catch((error) => {
-    if (error.status === 413) throw new Error(`The sound is too long: it is ${bytes(sound.size)} as ${kindOf(sound)}. ${error.message}. MP3 or OGG make it smaller.`);
+    if (error.status === 413) throw new Error(tooLong(sound, error.message));
     throw error;
   });
   return answer.json();
 }
 
 const kindOf = ({ name }) => name.replace(/.*\./, "").toUpperCase();
+
+function tooLong(sound, why) {
+  const kind = kindOf(sound);
+  return `The sound is too long: it is ${bytes(sound.size)} as ${kind}. ${why}.${kind === "WAV" ? " MP3 or OGG make it smaller." : ""}`;
+}

@@ -37,7 +37,7 @@ export function EventLog({ log }) {
 }
 
 const Line = ({ event, onOpen }) => html`
-  <li class=${event.event}>
+  <li class=${event.event} data-request=${event.request_id}>
     <time>${clock(event.time)}</time>
     <p>${sentence(event)}${event.model && event.event !== "restart" && html` <span class="log-model">${event.model}</span>`}${event.request_id && html`
       ${" "}<button type="button" class="link" title="What became of the request" onClick=${() => onOpen(event.request_id)}>receipt</button>`}</p>

@@ -37,7 +37,7 @@ function Loaded({ model, endpoint, mayManage }) {
     await manage(model.name, verb, body);
     setBusy(false);
   };
-  const loading = model.state === "loading";
+  const loading = model.state === "loading", failed = model.state === "failed";
   return html`
     <li>
       <span class="model-name">${model.name}${model.pinned && html` <span class="pinned" title="Stays loaded"><${Icon} name="pin" /><span class="off-screen">pinned</span></span>`}</span>
@@ -45,7 +45,7 @@ function Loaded({ model, endpoint, mayManage }) {
       ${loading && html`<progress max="1" value=${model.load_fraction} aria-label=${`Loading ${model.name}`}></progress>`}
       ${mayManage && !loading && html`
         <span class="model-actions">
-          ${!model.pinned && html`<button type="button" class="quiet small" disabled=${busy} aria-label=${`Pin ${model.name}`} onClick=${act("load", { pinned: true, device: endpoint.address })}>Pin</button>`}
+          ${!model.pinned && !failed && html`<button type="button" class="quiet small" disabled=${busy} aria-label=${`Pin ${model.name}`} onClick=${act("load", { pinned: true, device: endpoint.address })}>Pin</button>`}
           <button type="button" class="quiet small" disabled=${busy} aria-label=${`Unload ${model.name} everywhere`} title="Unloads it from every endpoint" onClick=${act("unload", {})}>Unload</button>
         </span>`}
     </li>
@@ -57,6 +57,7 @@ function facts(model) {
     const left = model.load_left_s === undefined ? "" : `, ${duration(1000 * model.load_left_s)} left`;
     return `loading${model.load_fraction === undefined ? "" : ` ${percent(model.load_fraction)}`}${left}`;
   }
+  if (model.state === "failed") return "failed to load";
   const told = [];
   if (model.memory_bytes) told.push(bytes(model.memory_bytes));
   if (model.context_length) told.push(`${count(model.context_length)} tokens`);

@@ -61,7 +61,8 @@ function markOf({ event, time, state, before, breaker }) {
 
 function summary(endpoints) {
   const running = endpoints.reduce((sum, each) => sum + each.running, 0);
-  const models = new Set(endpoints.flatMap((each) => each.models.map((model) => model.name))).size;
+  const loaded = endpoints.flatMap((each) => each.models).filter((model) => model.state === "ready");
+  const models = new Set(loaded.map((model) => model.name)).size;
   return `${plural(endpoints.length, "endpoint")}, ${plural(models, "model")} loaded, ${plural(running, "sequence")} running`;
 }
 

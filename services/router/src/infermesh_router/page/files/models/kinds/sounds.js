@@ -45,10 +45,13 @@ function Microphone({ disabled, onSound }) {
     setBusy(false);
   };
   const begin = () => step(async () => {
-    onSound(null);
     const begun = await record();
-    if (gone.current) await begun.cancel(); // closed while the browser asked
-    else recording.current = begun;
+    if (gone.current) {
+      await begun.cancel(); // closed while the browser asked
+      return "";
+    }
+    recording.current = begun;
+    onSound(null);
     return "Listening…";
   });
   const end = () => step(async () => {
