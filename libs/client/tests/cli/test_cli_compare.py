@@ -3,13 +3,15 @@
 import json
 import re
 import signal
+from difflib import SequenceMatcher
 from pathlib import Path
 
 import pytest
 
 from infermesh.inference.v1 import inference_pb2
 from infermesh_client.bench.agreement import Reply
-from infermesh_client.cli.measure.answers import marked
+from infermesh_client.cli.measure import answers
+from infermesh_client.cli.measure.answers import Answers, marked
 from infermesh_client.cli.measure.lanes import difference_lines, lanes_table
 from infermesh_client.cli.safe_console import SafeConsole
 from infermesh_runtime.compare_prompts import COMPARE_PROMPTS
@@ -176,12 +178,39 @@ def test_one_text_of_other_tokens_is_no_text_that_ends() -> None:
     assert "ends" not in line.plain
 
 
+def test_answers_of_one_text_and_other_tokens_mark_nothing_and_say_so() -> None:
+    console = SafeConsole()
+    with console.capture() as captured:
+        console.print(Answers({"cpu": [reply("one", 1, 2)], "gpu": [reply("one", 3)]}))
+    shown = captured.get()
+    assert "gpu: the texts are the same, made of other tokens" in shown
+    assert "differs" not in shown
+
+
+def test_blanks_are_not_matched_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each blank was compared with all the others, so 400 words took seconds."""
+    compared: list[tuple[int, int]] = []
+
+    def matcher(junk: None, old: list[str], new: list[str], **options: bool) -> SequenceMatcher[str]:
+        compared.append((len(old), len(new)))
+        return SequenceMatcher(junk, old, new, **options)
+
+    monkeypatch.setattr(answers, "SequenceMatcher", matcher)
+    first, second = (" ".join(f"{name}{i}" for i in range(400)) for name in "ab")
+    assert marked(first, second, coloured=False).plain == f"[-{first}-]{{+{second}+}}"
+    assert compared == [(400, 400)]
+
+
 @pytest.mark.parametrize(
     ("first", "second", "shown"),
     [
-        ("a b c", "a x c", "a [-b-]{+x+} c"),
+        ("a b c", "a x c", "a [-b -]{+x +}c"),
         ("a b c", "a c", "a [-b -]c"),
         ("a", "a b", "a{+ b+}"),
+        ("a b", "a", "a[- b-]"),
+        ("a\nb", "a b", "a[-\n-]{+ +}b"),
+        ("a bc d", "a bd d", "a [-bc -]{+bd +}d"),
+        ("ab", "abc", "[-ab-]{+abc+}"),
         ("", "b", "{+b+}"),
         ("same", "same", "same"),
         ("a " + "b " * 3000, "a " + "c " * 3000, "a {+" + "c " * 3000 + "+}"),
