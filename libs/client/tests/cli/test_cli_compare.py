@@ -2,7 +2,9 @@
 
 import json
 import re
+import shlex
 import signal
+from contextlib import closing
 from difflib import SequenceMatcher
 from pathlib import Path
 
@@ -15,7 +17,7 @@ from infermesh_client.cli.measure.answers import Answers, marked
 from infermesh_client.cli.measure.lanes import difference_lines, lanes_table
 from infermesh_client.cli.safe_console import SafeConsole
 from infermesh_runtime.compare_prompts import COMPARE_PROMPTS
-from libs.client.tests.cli.conftest import OpenTerminal, RunCommand
+from libs.client.tests.cli.conftest import COMMAND, OpenTerminal, RunCommand, Terminal
 from libs.client.tests.conftest import RunningMesh
 
 DEVICES = ("--devices", "cpu,xpu")
@@ -61,6 +63,18 @@ def test_json_has_every_reply(mesh: RunningMesh, infermesh: RunCommand, tmp_path
     assert (cpu["agreement"], xpu["agreement"]) == (1, 0.75)
     assert [reply["text"] for reply in xpu["replies"]] == ["a b", "a c"]
     assert [reply["first_difference"] is None for reply in xpu["replies"]] == [True, False]
+
+
+def test_json_has_no_question_which_model_to_ask(mesh: RunningMesh, tmp_path: Path) -> None:
+    mesh.servicer.available = [inference_pb2.AvailableModel(name=name) for name in ("small", "large")]
+    mesh.servicer.state = inference_pb2.ENDPOINT_STATE_LOADING
+    out = tmp_path / "out.json"
+    asking = shlex.join([*COMMAND, "compare", *DEVICES, "--json", "--endpoint", mesh.address])
+    with closing(Terminal("bash", "-c", f"exec {asking} > {out}")) as terminal:
+        terminal.read_until("model [1]: ")
+        terminal.type("large\n")
+        assert terminal.wait() == 0, terminal.seen
+    assert json.loads(out.read_text())["model"] == "large"
 
 
 def test_a_base_model_continues_the_prompt(mesh: RunningMesh, infermesh: RunCommand) -> None:
