@@ -21,8 +21,8 @@ IPEX_VENV ?= build/venv-ipex
 LOWEST_VENV ?= build/venv-lowest
 PAGE_VENV ?= build/venv-page
 CLIENTS_VENV ?= build/venv-clients
-# How many processes run tests beside each other: two for each core of a small machine, as tests wait half of their time
-TEST_PROCESSES ?= 4
+# How many processes run tests beside each other. Tests often wait, so three keep two cores busy; with four, some ran out of time
+TEST_PROCESSES ?= 3
 # Named, so that pytest does not collect all others again
 TESTS_ALONE := $(shell grep -rl --include='test_*.py' 'pytest\.mark\.alone' libs services/router services/worker-cpu deploy tests)
 # Without bytecode files, pytest rewrites every test anew, and each process that a test starts compiles our modules

@@ -27,7 +27,7 @@ from infermesh_worker.testing.simulated_encoder import DEADLY as DEADLY_TEXT
 from infermesh_worker.testing.simulated_executor import DEADLY as DEADLY_NUMBER
 from tests.chaos.mesh import Mesh, Worker, running_mesh
 
-pytestmark = [pytest.mark.timeout(300), pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.alone, pytest.mark.timeout(300), pytest.mark.asyncio(loop_scope="module")]
 
 KILLS = int(os.environ.get("CHAOS_KILLS", "20"))
 CLIENTS = 6

@@ -89,6 +89,7 @@ def test_parts_start_in_the_wrong_order(simulated: Mesh) -> None:
         assert http.post("/v1/completions", json=BODY).status_code == 200
 
 
+@pytest.mark.alone
 def test_envoy_finds_the_router_within_a_second(simulated: Mesh) -> None:
     simulated.envoy.start()
     with simulated.http() as http:

@@ -153,6 +153,30 @@ def test_a_function_that_wraps_a_coroutine_function_is_called(ask: Ask, mesh: Ru
     assert (answer.text, told(mesh)) == ("Warm.", ["warm in Rome"])
 
 
+@functools.wraps(slow_weather)
+def weather_by_another(city: str) -> Any:
+    """Gives the coroutine of a coroutine function, as decorators do; `inspect` sees no coroutine function."""
+    return slow_weather(city)
+
+
+async def test_a_coroutine_that_a_function_gives_is_awaited(mesh: RunningMesh) -> None:
+    mesh.servicer.style = pb.AnswerStyle(tool_format="hermes")
+    mesh.servicer.answers = [a_call("slow_weather", city="Rome"), "Warm."]
+    async with AsyncClient(mesh.address) as client:
+        await smart_chat("tiny", "How warm is it?", client=client, tools=[weather_by_another])
+    assert told(mesh) == ["warm in Rome"]
+
+
+def test_without_coroutines_a_coroutine_that_a_function_gives_is_an_error(mesh: RunningMesh) -> None:
+    mesh.servicer.style = pb.AnswerStyle(tool_format="hermes")
+    mesh.servicer.answers = [a_call("slow_weather", city="Rome"), "Sorry."]
+    with Client(mesh.address) as client:
+        answer = smart_chat_sync("tiny", "How warm is it?", client=client, tools=[weather_by_another])
+    (text,) = told(mesh)
+    assert "'slow_weather' gives a coroutine; the asynchronous smart_chat awaits it" in text
+    assert answer.calls[0].failed
+
+
 def test_rounds_are_bounded_and_the_last_may_not_call(ask: Ask, mesh: RunningMesh) -> None:
     answer = ask(a_call("weather", city="Rome"), tools=[weather], max_rounds=3)
     assert len(mesh.servicer.requests) == 3

@@ -53,10 +53,10 @@ def running(monkeypatch: pytest.MonkeyPatch) -> RunningProcesses:
 class Terminal:
     """The command on a pseudo-terminal, as a user has it."""
 
-    def __init__(self, *arguments: str, **environment: str) -> None:
+    def __init__(self, *command: str, **environment: str) -> None:
         self._master, slave = pty.openpty()
         self.process = subprocess.Popen(
-            [*COMMAND, *arguments],
+            command,
             stdin=slave,
             stdout=slave,
             stderr=slave,
@@ -98,7 +98,7 @@ def open_terminal(models_root: Path) -> Iterator[OpenTerminal]:
     with ExitStack() as stack:
 
         def open_one(*arguments: str, **environment: str) -> Terminal:
-            terminal = Terminal(*arguments, **environment)
+            terminal = Terminal(*COMMAND, *arguments, **environment)
             stack.callback(terminal.close)
             return terminal
 

@@ -1,10 +1,12 @@
 """`infermesh chat` as a person uses its terminal: keys at the wrong moment, what is typed ahead, and dumb terminals."""
 
+import shlex
 import signal
 import threading
+from contextlib import closing
 
 from infermesh.inference.v1 import inference_pb2
-from libs.client.tests.cli.conftest import OpenTerminal, RunCommand
+from libs.client.tests.cli.conftest import COMMAND, OpenTerminal, RunCommand, Terminal
 from libs.client.tests.conftest import RunningMesh
 
 
@@ -54,6 +56,13 @@ def test_what_is_typed_ahead_shows_at_the_next_prompt_only(mesh: RunningMesh, op
     terminal.read_until("/bye")
     terminal.type("\n")
     assert terminal.wait() == 0
+
+
+def test_a_question_in_the_background_is_answered(mesh: RunningMesh) -> None:
+    asking = shlex.join([*COMMAND, "chat", "hi", "--endpoint", mesh.address])
+    with closing(Terminal("setsid", "--ctty", "bash", "-c", f"set -m; {asking} & wait %1")) as terminal:
+        assert terminal.wait() == 0, "bash waits until the job ends, or is stopped"
+        terminal.read_until("tokens/s")
 
 
 def test_a_dumb_terminal_gets_no_codes(mesh: RunningMesh, open_terminal: OpenTerminal) -> None:

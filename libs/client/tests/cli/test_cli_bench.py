@@ -4,6 +4,7 @@ import json
 import signal
 import ssl
 import threading
+import time
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -68,8 +69,10 @@ def test_what_was_measured_before_ctrl_c_is_shown(fake: FakeServer, open_termina
     asked = count()
     silent = Answer(content=b"", kind="text/event-stream", hangs=True)
     reached = threading.Event()
+    begun_s: list[float] = []
 
     def fourth_is_silent(body: dict[str, Any]) -> Answer:
+        begun_s.append(time.monotonic())
         if not body or next(asked) < 4:  # one loads, one is the first level, two are half of the second
             return answer(body)
         reached.set()
@@ -79,8 +82,8 @@ def test_what_was_measured_before_ctrl_c_is_shown(fake: FakeServer, open_termina
     terminal = open_terminal("bench", "--url", fake.url, "--streams", "1,4", "--requests", "1")
     assert reached.wait(30)
     terminal.read_until("2/4")
-    waited_s = 1.0
-    assert not threading.Event().wait(waited_s)  # time in which no request ends
+    two_ended_s = time.monotonic()
+    assert not threading.Event().wait(1.0)  # time in which no request ends
     terminal.process.send_signal(signal.SIGINT)
     seen = terminal.read_until("error: interrupted")
     assert terminal.wait() == 130
@@ -91,8 +94,8 @@ def test_what_was_measured_before_ctrl_c_is_shown(fake: FakeServer, open_termina
         (4, 2, 10),
     ]
     assert document["interrupted"] is True
-    two = document["levels"][1]
-    assert two["wall_s"] < waited_s, "until the last request that ended"
+    first_level_begun_s = begun_s[2]  # after the list of models and the request that loads
+    assert document["levels"][1]["wall_s"] <= two_ended_s - first_level_begun_s, "until the last request that ended"
 
 
 def test_ctrl_c_before_anything_was_measured(fake: FakeServer, open_terminal: OpenTerminal) -> None:
@@ -112,6 +115,8 @@ def test_ctrl_c_before_anything_was_measured(fake: FakeServer, open_terminal: Op
     assert terminal.wait() == 130
 
 
+ROUNDED_MS = 1.0
+"""What rounding takes from a sum of figures, or adds to it."""
 TEXT = {"choices": [{"delta": {"content": "a"}}]}
 ROLE = {"choices": [{"delta": {"role": "assistant", "content": ""}}]}
 
@@ -120,17 +125,29 @@ def test_figures_are_those_of_the_servers_schedule(infermesh: RunCommand, fake: 
     """The first text after 0.2 s, then four pieces of two tokens each, 0.1 s apart: 9 tokens in 0.6 s."""
     told = {"choices": [], "usage": {"completion_tokens": 9}}
     schedule = timed_stream((0.05, ROLE), (0.15, TEXT), *[(0.1, TEXT)] * 4, (0.0, told))
-    fake.rule = lambda body: schedule if body else answer(body)
+    asked, together = count(), threading.Barrier(2)
+
+    def scheduled(body: dict[str, Any]) -> Answer:
+        if not body:
+            return answer(body)
+        if next(asked) >= 2:  # one loads, one is the first level
+            together.wait(30)
+        return schedule
+
+    fake.rule = scheduled
     result = infermesh("bench", "--url", fake.url, "--streams", "1,2", "--requests", "1")
-    levels = json.loads(result.stdout.splitlines()[-1])["levels"]
-    for level in levels:
-        assert level["tokens"] == 9 * level["streams"]
-        assert 200 <= level["ttft_ms_p50"] < 290  # the next piece comes at 300
-        assert 90 < level["itl_ms_p50"] < 190
-        assert 45 < level["tpot_ms_p50"] < 90
-        assert level["counted"] is True
-        assert 0.6 <= level["wall_s"] < 1.2
+    one, two = json.loads(result.stdout.splitlines()[-1])["levels"]
+    for level in (one, two):
+        assert (level["tokens"], level["errors"], level["counted"]) == (9 * level["streams"], 0, True)
+        assert level["ttft_ms_p50"] >= 200
+        assert level["wall_s"] >= 0.6
         assert level["tokens_per_s"] == pytest.approx(level["tokens"] / level["wall_s"], rel=0.01)
+    # A busy machine sees a piece late, never early, so only sums of these times have limits
+    first_to_last_ms = 8 * one["tpot_ms_p50"]
+    assert one["ttft_ms_p50"] + first_to_last_ms >= 600 - ROUNDED_MS
+    assert one["ttft_ms_p50"] + first_to_last_ms <= one["wall_s"] * 1e3 + ROUNDED_MS
+    assert first_to_last_ms / 4 <= one["itl_ms_p99"] + ROUNDED_MS, "the longest of the four gaps"
+    assert 0 < one["itl_ms_p50"] <= one["itl_ms_p99"] <= first_to_last_ms + ROUNDED_MS
     assert "pieces of text count" not in result.stdout
 
 
@@ -141,8 +158,10 @@ def test_reasoning_is_text(infermesh: RunCommand, fake: FakeServer, name: str) -
     fake.rule = lambda body: schedule if body else answer(body)
     result = infermesh("bench", "--url", fake.url, "--streams", "1", "--requests", "1")
     (level,) = json.loads(result.stdout.splitlines()[-1])["levels"]
-    assert (level["ttft_ms_p50"] < 290, level["tokens"]) == (True, 2)
-    assert level["itl_ms_p50"] > 200
+    assert level["tokens"] == 2
+    assert (
+        level["ttft_ms_p50"] + level["itl_ms_p50"] >= 300 - ROUNDED_MS
+    )  # late or not, the second one comes after 0.3 s
 
 
 @pytest.mark.parametrize(

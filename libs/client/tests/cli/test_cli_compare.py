@@ -2,18 +2,22 @@
 
 import json
 import re
+import shlex
 import signal
+from contextlib import closing
+from difflib import SequenceMatcher
 from pathlib import Path
 
 import pytest
 
 from infermesh.inference.v1 import inference_pb2
 from infermesh_client.bench.agreement import Reply
-from infermesh_client.cli.measure.answers import marked
+from infermesh_client.cli.measure import answers
+from infermesh_client.cli.measure.answers import Answers, marked
 from infermesh_client.cli.measure.lanes import difference_lines, lanes_table
 from infermesh_client.cli.safe_console import SafeConsole
 from infermesh_runtime.compare_prompts import COMPARE_PROMPTS
-from libs.client.tests.cli.conftest import OpenTerminal, RunCommand
+from libs.client.tests.cli.conftest import COMMAND, OpenTerminal, RunCommand, Terminal
 from libs.client.tests.conftest import RunningMesh
 
 DEVICES = ("--devices", "cpu,xpu")
@@ -59,6 +63,18 @@ def test_json_has_every_reply(mesh: RunningMesh, infermesh: RunCommand, tmp_path
     assert (cpu["agreement"], xpu["agreement"]) == (1, 0.75)
     assert [reply["text"] for reply in xpu["replies"]] == ["a b", "a c"]
     assert [reply["first_difference"] is None for reply in xpu["replies"]] == [True, False]
+
+
+def test_json_has_no_question_which_model_to_ask(mesh: RunningMesh, tmp_path: Path) -> None:
+    mesh.servicer.available = [inference_pb2.AvailableModel(name=name) for name in ("small", "large")]
+    mesh.servicer.state = inference_pb2.ENDPOINT_STATE_LOADING
+    out = tmp_path / "out.json"
+    asking = shlex.join([*COMMAND, "compare", *DEVICES, "--json", "--endpoint", mesh.address])
+    with closing(Terminal("bash", "-c", f"exec {asking} > {out}")) as terminal:
+        terminal.read_until("model [1]: ")
+        terminal.type("large\n")
+        assert terminal.wait() == 0, terminal.seen
+    assert json.loads(out.read_text())["model"] == "large"
 
 
 def test_a_base_model_continues_the_prompt(mesh: RunningMesh, infermesh: RunCommand) -> None:
@@ -176,12 +192,39 @@ def test_one_text_of_other_tokens_is_no_text_that_ends() -> None:
     assert "ends" not in line.plain
 
 
+def test_answers_of_one_text_and_other_tokens_mark_nothing_and_say_so() -> None:
+    console = SafeConsole()
+    with console.capture() as captured:
+        console.print(Answers({"cpu": [reply("one", 1, 2)], "gpu": [reply("one", 3)]}))
+    shown = captured.get()
+    assert "gpu: the texts are the same, made of other tokens" in shown
+    assert "differs" not in shown
+
+
+def test_blanks_are_not_matched_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each blank was compared with all the others, so 400 words took seconds."""
+    compared: list[tuple[int, int]] = []
+
+    def matcher(junk: None, old: list[str], new: list[str], **options: bool) -> SequenceMatcher[str]:
+        compared.append((len(old), len(new)))
+        return SequenceMatcher(junk, old, new, **options)
+
+    monkeypatch.setattr(answers, "SequenceMatcher", matcher)
+    first, second = (" ".join(f"{name}{i}" for i in range(400)) for name in "ab")
+    assert marked(first, second, coloured=False).plain == f"[-{first}-]{{+{second}+}}"
+    assert compared == [(400, 400)]
+
+
 @pytest.mark.parametrize(
     ("first", "second", "shown"),
     [
-        ("a b c", "a x c", "a [-b-]{+x+} c"),
+        ("a b c", "a x c", "a [-b -]{+x +}c"),
         ("a b c", "a c", "a [-b -]c"),
         ("a", "a b", "a{+ b+}"),
+        ("a b", "a", "a[- b-]"),
+        ("a\nb", "a b", "a[-\n-]{+ +}b"),
+        ("a bc d", "a bd d", "a [-bc -]{+bd +}d"),
+        ("ab", "abc", "[-ab-]{+abc+}"),
         ("", "b", "{+b+}"),
         ("same", "same", "same"),
         ("a " + "b " * 3000, "a " + "c " * 3000, "a {+" + "c " * 3000 + "+}"),

@@ -33,6 +33,15 @@ def test_a_step_that_ends_early_is_done_and_one_that_fails_is_not() -> None:
     assert (shown(fails=False), shown(fails=True)) == ("100%", "50%")
 
 
+@pytest.mark.parametrize("title", ["Copying model[v1].gguf", "Copying [/y].gguf"])
+def test_brackets_in_a_title_are_shown(title: str) -> None:
+    out = io.StringIO()
+    view = ProgressView(Console(file=out, force_terminal=True, width=80, color_system=None))
+    with view.bytes_step(title, 1000):
+        pass
+    assert title in out.getvalue()
+
+
 def test_an_import_has_lines_in_a_log(tiny_gguf: Path, infermesh: RunCommand, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("infermesh_client.model_import.convert.entry_points", lambda group: [])
     result = infermesh("models", "import", str(tiny_gguf), "--name", "tiny", "--no-verify")

@@ -84,8 +84,9 @@ class ProgressView:
             self._console.print(f"{title}{size}", markup=False, highlight=False, soft_wrap=True)
             yield _SilentStep()
             return
+        column = Column(no_wrap=True, overflow="ellipsis", max_width=32)
         with Progress(
-            TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis", max_width=32)),
+            TextColumn("{task.description}", markup=False, table_column=column),
             BarColumn(bar_width=20),
             *columns,
             console=self._console,

@@ -9,6 +9,7 @@ from infermesh_client.cli.chat.chat_model import choose_model, is_base
 from infermesh_client.cli.chat.commands import is_end, run_command
 from infermesh_client.cli.chat.options import ChatOptions
 from infermesh_client.cli.chat.questions import read_questions
+from infermesh_client.cli.chat.quiet_typing import quiet_typing
 from infermesh_client.cli.chat.session import Session
 from infermesh_client.cli.connection import connect
 from infermesh_client.cli.safe_console import SafeConsole
@@ -57,7 +58,8 @@ def _converse(session: Session, console: SafeConsole) -> None:
             return
         try:
             if not run_command(line, session, console):
-                session.ask(_check_question(line))
+                with quiet_typing():
+                    session.ask(_check_question(line))
         except InfermeshError as error:
             console.say(f"error: {error.message}", "red")
 

@@ -4,6 +4,8 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rich.text import Text
+
 from infermesh.inference.v1 import inference_pb2
 from infermesh_client.cli.safe_console import SafeConsole
 from infermesh_client.client import Client
@@ -95,7 +97,8 @@ def _ask(models: Sequence[ChatModel], console: SafeConsole) -> str:
         console.say(f"{number:3}  {model.name}{note}")
     names = {str(number): model.name for number, model in enumerate(models, 1)} | {m.name: m.name for m in models}
     while True:
-        answer = input("model [1]: ").strip() or "1"
+        console.print(Text("model [1]: "), end="")  # input() would ask on stdout, which has the answer
+        answer = input().strip() or "1"
         if answer in names:
             return names[answer]
         console.say(f"{answer!r} is no model; give a number from 1 to {len(models)}", "red")

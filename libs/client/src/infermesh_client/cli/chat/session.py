@@ -12,7 +12,6 @@ from infermesh_client.cli.chat.answer import AnswerReader, Completion, describe
 from infermesh_client.cli.chat.chat_model import is_base, is_ready
 from infermesh_client.cli.chat.defaults import chat_defaults
 from infermesh_client.cli.chat.options import ChatOptions
-from infermesh_client.cli.chat.quiet_typing import quiet_typing
 from infermesh_client.cli.chat.screen import Screen
 from infermesh_client.cli.describe import progress_text
 from infermesh_client.cli.models.loading import OnLoad
@@ -57,11 +56,10 @@ class Session:
         """
         report = self._reader.health()
         screen = Screen()
-        with quiet_typing():
-            if is_base(report, self.options.model) and not images:
-                interrupted, line = self._complete(question, report, screen)
-            else:
-                interrupted, line = self._chat(_asked(question, images), report, screen)
+        if is_base(report, self.options.model) and not images:
+            interrupted, line = self._complete(question, report, screen)
+        else:
+            interrupted, line = self._chat(_asked(question, images), report, screen)
         self._console.say(line, "dim")
         return interrupted
 

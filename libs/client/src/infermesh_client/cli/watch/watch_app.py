@@ -36,12 +36,14 @@ def ui(
 
 @watch_app.command(
     rich_help_panel=MEASURE,
-    epilog=examples("infermesh explain", "infermesh explain chatcmpl-5f0c2a --json"),
+    epilog=examples("infermesh explain", "infermesh explain 3f1b8c52-9d0e-4a67-8e21-b6c4d7a90f13"),
 )
 def explain(
     request_id: Annotated[
         str,
-        typer.Argument(help="The request's id, from the header x-request-id; without it, the newest ones are listed."),
+        typer.Argument(
+            help="The request's id: what the header x-request-id of its answer says. Without it, the newest are listed."
+        ),
     ] = "",
     limit: Annotated[int, typer.Option(min=1, max=200, help="How many requests to list.")] = 20,
     as_json: AsJson = False,
