@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.e2e.conftest import new_lasting_mesh, new_mesh
 from tests.e2e.mesh import SIMULATED, Mesh, NewMesh
-from tests.page.pages import ChatPage
+from tests.page.pages import PATIENCE_MS, ChatPage
 from tests.page.scripted import SCRIPTED
 
 __all__ = ["new_lasting_mesh", "new_mesh"]
@@ -20,7 +20,6 @@ CHROMIUM = os.environ.get("INFERMESH_TEST_CHROMIUM") or shutil.which("chromium")
 CHROMIUM_ARGUMENTS = ("--no-sandbox", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
 """The microphone beeps, and pages may use it without being asked."""
 WIDTH, HEIGHT = 1280, 800
-PATIENCE_MS = 30_000
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 from playwright.sync_api import CDPSession, Locator, Page, expect
@@ -36,12 +37,25 @@ _WATCH_COPIED = """() => {
 }"""
 
 
+PATIENCE_MS = 30_000
+
+
+def wait_true(page: Page, expression: str) -> None:
+    """Waits until the expression, or what the function gives, is true. Page.wait_for_function needs eval, which the
+    page's own policy forbids.
+    """
+    until_s = monotonic() + PATIENCE_MS / 1e3
+    while not page.evaluate(expression):
+        assert monotonic() < until_s, f"{expression} stayed false"
+        page.wait_for_timeout(50)
+
+
 @contextmanager
 def copying(page: Page) -> Iterator[None]:
     """Waits until a button has said that it copied, which it says for a moment only."""
     page.evaluate(_WATCH_COPIED)
     yield
-    page.wait_for_function("window.hasCopied")
+    wait_true(page, "window.hasCopied")
 
 
 def main_thread_s(session: CDPSession) -> float:

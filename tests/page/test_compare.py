@@ -10,7 +10,7 @@ from playwright.sync_api import Page, Route, expect
 
 from tests.e2e.mesh import Mesh
 from tests.page.comparing import COMPLETIONS, VIEWS, figures, for_device, open_compare, refuse, run, shown, tokens
-from tests.page.pages import ChatPage, check_accessible, copying
+from tests.page.pages import ChatPage, check_accessible, copying, wait_true
 from tests.page.test_interrupted import hold
 
 
@@ -121,7 +121,7 @@ SECOND_IS_AHEAD = """() => {
 def test_stopped_lanes_say_so_and_are_no_bars(room: Page) -> None:
     room.get_by_label("Longest answer").fill("4000")
     run(room, "One prompt").click()
-    room.wait_for_function(SECOND_IS_AHEAD)
+    wait_true(room, SECOND_IS_AHEAD)
     expect(room.get_by_role("status").get_by_text("0 of 2 lanes done")).to_be_visible()
     shown(room, "Stop").click()
     expect(figures(room).nth(1)).to_contain_text("xpu (stopped)")

@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, FilePayload, Locator, Page, expect
 
 from tests.e2e.mesh import CPU, Mesh, NewMesh
 from tests.page.conftest import SCREENSHOTS
-from tests.page.pages import ChatPage, check_accessible
+from tests.page.pages import ChatPage, check_accessible, wait_true
 from tests.tensor_models.onnx_models import import_tensors, linear, save, tensor
 
 SIDE = 32
@@ -192,4 +192,4 @@ def test_boxes_are_found_once(models: Page) -> None:
     models.evaluate(MESH_SPEAKS)
     assert models.evaluate("window.drawn") == 0
     dialog.get_by_label("Lowest score shown").fill("0.25")
-    models.wait_for_function("window.drawn === 1")
+    wait_true(models, "window.drawn === 1")

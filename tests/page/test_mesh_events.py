@@ -11,9 +11,9 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, Route, expect
 
 from tests.e2e.mesh import SIMULATED, Mesh, NewMesh
-from tests.page.conftest import PATIENCE_MS, opened_page
+from tests.page.conftest import opened_page
 from tests.page.crowd import crowd
-from tests.page.pages import main_thread_s
+from tests.page.pages import PATIENCE_MS, main_thread_s, wait_true
 
 SILENT_MS = 15_000
 MODULE = """import(document.querySelector("script[src*='app.js']").src.replace("app.js", "lib/{}.js"))"""
@@ -195,7 +195,7 @@ def test_a_large_mesh_is_readable_and_leaves_the_page_quick(page: Page, mesh: Me
     expect(page.locator(".timeline canvas")).to_be_visible()
     page.get_by_role("button", name="15 min").click()
     told, busy_s = page.evaluate("window.told"), main_thread_s(session)
-    page.wait_for_function(f"() => window.told >= {told + 40}")
+    wait_true(page, f"() => window.told >= {told + 40}")
     assert (main_thread_s(session) - busy_s) / 40 < 0.02
     page.set_viewport_size({"width": 360, "height": 720})
     assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0

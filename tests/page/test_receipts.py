@@ -5,7 +5,7 @@ from typing import Any
 from playwright.sync_api import Locator, Page, expect
 
 from tests.e2e.mesh import Mesh
-from tests.page.pages import ChatPage, check_accessible
+from tests.page.pages import ChatPage, check_accessible, wait_true
 
 
 def ask(mesh: Mesh, **fields: Any) -> str:
@@ -65,7 +65,7 @@ def test_plots_are_told_to_those_who_do_not_see_them(page: Page, mesh: Mesh) -> 
     expect(page.locator(".timeline canvas")).to_be_visible()
     ask(mesh, max_tokens=60)
     plot = page.locator(".timeline")
-    page.wait_for_function("() => / [1-9][0-9.]* tok.s at most/.test(document.querySelector('.timeline').ariaLabel)")
+    wait_true(page, "() => / [1-9][0-9.]* tok.s at most/.test(document.querySelector('.timeline').ariaLabel)")
     told = plot.get_attribute("aria-label") or ""
     assert told.startswith("Tokens per second over the last 5 minutes. xpu ")
     assert "; cpu " in told

@@ -8,7 +8,7 @@ from playwright.sync_api import Page, Route, expect
 
 from tests.e2e.mesh import Mesh
 from tests.page.kinds import add_models, telling
-from tests.page.pages import ChatPage
+from tests.page.pages import ChatPage, wait_true
 
 
 @pytest.fixture
@@ -209,7 +209,7 @@ def test_speech_is_let_go_when_it_is_shown_no_more(page: Page, chat: ChatPage) -
         assert page.evaluate("[...window.addresses]") == [speech.get_attribute("src")]
     page.keyboard.press("Escape")
     expect(page.get_by_role("dialog")).to_have_count(0)
-    page.wait_for_function("window.addresses.size === 0")
+    wait_true(page, "window.addresses.size === 0")
 
 
 def test_a_trial_that_cannot_be_loaded_is_told(page: Page, chat: ChatPage) -> None:

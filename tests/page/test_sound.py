@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Page, Request, Route, expect
 
 from tests.page.kinds import add_models
-from tests.page.pages import ChatPage, check_accessible
+from tests.page.pages import ChatPage, check_accessible, wait_true
 
 RATE = 16_000
 
@@ -97,7 +97,7 @@ def test_who_closes_it_is_heard_no_more(page: Page, heard: list[Request]) -> Non
     page.get_by_role("button", name="Record").click()
     expect(page.get_by_text("Listening")).to_be_visible()
     page.get_by_role("button", name="No sound").click()
-    page.wait_for_function("window.tracks.every(({ readyState }) => readyState === 'ended')")
+    wait_true(page, "window.tracks.every(({ readyState }) => readyState === 'ended')")
     assert tracks(page) == ["ended"]
 
 

@@ -7,7 +7,7 @@ from playwright.sync_api import expect
 
 from tests.e2e.mesh import Mesh
 from tests.page.conftest import SCREENSHOTS
-from tests.page.pages import ChatPage
+from tests.page.pages import ChatPage, wait_true
 
 WITHOUT_CHANNEL = "delete window.BroadcastChannel"
 MERGED = """async ([mine, theirs]) => {
@@ -137,7 +137,7 @@ def test_a_silent_tab_is_asked_before_its_answer_is_given_up(chat: ChatPage, sec
     for _ in range(2):
         second.page.evaluate("window.heard = 0")
         second.page.clock.fast_forward(8500)
-        second.page.wait_for_function("window.heard > 0")
+        wait_true(second.page, "window.heard > 0")
         second.page.clock.fast_forward(2500)
         expect(second.last).to_contain_text("Another tab receives this answer now.")
     chat.page.goto("about:blank")
