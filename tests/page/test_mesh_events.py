@@ -80,6 +80,31 @@ def test_a_router_that_starts_again_is_followed_and_the_gap_is_told(page: Page, 
     assert "Sent to" in "".join(told[gap:])  # what was shown before is shown still
 
 
+def test_the_gap_is_told_although_the_ids_of_a_new_router_name_the_old_ones(page: Page, mesh: Mesh) -> None:
+    """Routers side by side repeat in their ids what the listener's last id named, also those that are gone."""
+    state = {"time": time.time(), "endpoint": "h:1", "state": "ready", "before": "", "breaker": "closed", "message": ""}
+    data = f"data: {json.dumps(state)}\n\n"
+    streams = [
+        f"event: state\nid: a-5,b-1\n{data}id: b-1,a-6\n\n",
+        f"event: state\nid: a-6,b-2\n{data}",
+        f"event: state\nid: a-6,b-2,c-1\n{data}",
+    ]
+    sent: list[str | None] = []
+
+    def tell(route: Route) -> None:
+        sent.append(route.request.headers.get("last-event-id"))
+        if len(sent) > len(streams):
+            return route.abort()
+        return route.fulfill(body=streams[len(sent) - 1], content_type="text/event-stream")
+
+    page.route("**/mesh/v1/events", tell)
+    page.goto("/#/mesh")
+    lines = page.locator(".log li")
+    expect(lines).to_have_count(4)
+    expect(lines.nth(1)).to_contain_text("is not known: there was no connection")
+    assert sent[:3] == [None, "b-1,a-6", "a-6,b-2"]
+
+
 def test_a_router_that_hangs_is_noticed_and_nothing_is_repeated(page: Page, mesh: Mesh) -> None:
     """As a connection is, whose other end is gone after the machine has slept: nothing closes it."""
     page.clock.install()
@@ -107,11 +132,12 @@ def test_a_breaker_that_opens_is_told_as_such(page: Page, mesh: Mesh) -> None:
     state = {"time": time.time(), "endpoint": endpoint["address"], "state": "ready", "before": "ready", "message": ""}
     opened = {**state, "breaker": "open", "breaker_before": "closed"}
     closed = {**state, "breaker": "closed", "breaker_before": "half_open"}
-    show(page, [("state", opened), ("state", closed), ("lost", {"events": 3})])
+    show(page, [("state", opened), ("state", closed), ("lost", {}), ("lost", {"events": 3})])
     told = page.locator(".log p")
     expect(told.nth(0)).to_have_text("3 events came too fast or too long ago to be shown")
-    expect(told.nth(1)).to_have_text("The circuit breaker of cpu closed again")
-    expect(told.nth(2)).to_contain_text("The circuit breaker of cpu opened: it failed lately")
+    expect(told.nth(1)).to_have_text("Some events, perhaps yours, came too fast or too long ago to be shown")
+    expect(told.nth(2)).to_have_text("The circuit breaker of cpu closed again")
+    expect(told.nth(3)).to_contain_text("The circuit breaker of cpu opened: it failed lately")
 
 
 def test_a_drain_while_it_is_busy_is_ended_by_a_resume(page: Page, mesh: Mesh) -> None:

@@ -58,7 +58,8 @@ class Fed:
 
 def read(block: bytes) -> list[tuple[str, dict[str, Any]]]:
     """The events of a block."""
-    parted = [event.partition("\ndata: ") for event in block.decode().split("\n\n") if event]
+    lines = [event for event in block.decode().split("\n\n") if event and not event.startswith("id: ")]
+    parted = [event.partition("\ndata: ") for event in lines]
     return [(kind.partition("\n")[0].removeprefix("event: "), json.loads(data)) for kind, _, data in parted]
 
 
@@ -116,9 +117,38 @@ async def test_another_router_goes_on_where_its_listener_was(fed: Fed) -> None:
     fed.choose("had")
     fed.choose("new")
     events = fed.feed().follow_events(EVERYBODY, kept=False, after={fed.journal.name: 1})
+    assert await anext(events) == f"id: {fed.journal.name}-1\n\n".encode()
     assert [told["request_id"] for _, told in await next_of(events)] == ["new"]
     of_an_older_version = fed.feed().follow_events(EVERYBODY, kept=True)
+    await anext(of_an_older_version)
     assert [told["request_id"] for _, told in await next_of(of_an_older_version)] == ["had", "new"]
+
+
+async def test_a_key_comes_past_the_events_of_others(fed: Fed) -> None:
+    """What it may not see moves it on all the same: else it would be told at each return that it lost those."""
+    viewer = Viewer(key_of("a"), manages=False)
+    streams = [fed.feed(snapshot_s=30.0).follow(viewer), fed.feed().follow_events(viewer, kept=True)]
+    fed.choose("mine", client="key a")
+    for stream in streams:
+        await anext(stream)
+    assert [told["request_id"] for _, told in await next_of(streams[1])] == ["mine"]
+    for number in range(4):
+        fed.choose(str(number), client="key b")
+    for stream in streams:
+        async with asyncio.timeout(10):
+            assert await anext(stream) == f"id: {fed.journal.name}-5\n\n".encode()
+
+
+async def test_how_many_events_of_others_were_lost_is_told_to_those_alone_who_see_them(fed: Fed) -> None:
+    for number in range(9):
+        fed.choose(str(number), client="key b")
+    had = {fed.journal.name: 1}
+    for viewer, lost in (
+        (Viewer(key_of("a"), manages=False), {}),
+        (Viewer(key_of("a", models=["m"]), manages=True), {}),
+        (Viewer(key_of("boss"), manages=True), {"events": 3}),
+    ):
+        assert (await next_of(fed.feed().follow(viewer, had)))[0] == ("lost", lost)
 
 
 async def test_events_and_snapshots_follow(fed: Fed) -> None:

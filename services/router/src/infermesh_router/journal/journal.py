@@ -45,6 +45,11 @@ class Event:
         return self._encoded
 
 
+def position(journal: str, number: int) -> bytes:
+    """A server-sent event of an id alone: how far its listener has come, where there is nothing that it may see."""
+    return f"id: {journal}-{number}\n\n".encode()
+
+
 def frame(kind: str, data: bytes, event_id: str = "") -> bytes:
     """A server-sent event. `data`: as JSON. `event_id`: which events its listener has had by then, see positions.py."""
     named = f"event: {kind}\nid: {event_id}" if event_id else f"event: {kind}"

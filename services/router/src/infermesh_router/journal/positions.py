@@ -6,7 +6,7 @@ from collections.abc import Mapping
 _MOST_ROUTERS = 16
 _LONGEST = 1024
 _ONE = re.compile(r"([0-9a-z]{1,32})-([0-9]{1,15})")
-_ID_LINE = re.compile(rb"^id: ([0-9a-z]+)-([0-9]+)$", re.MULTILINE)
+_ID_LINE = b"id: "
 """Events are lines of which only this one begins so: their data is JSON in one line."""
 
 Positions = Mapping[str, int]
@@ -29,11 +29,28 @@ def write_positions(positions: Positions) -> str:
 def mark_all(block: bytes, positions: dict[str, int]) -> bytes:
     """The same events, with ids that say how far the listener has come with all routers. Moves `positions` on."""
 
-    def mark(found: re.Match[bytes]) -> bytes:
-        positions.pop(name := found[1].decode(), None)
-        positions[name] = int(found[2])  # the one that was heard last is the last
-        while len(positions) > _MOST_ROUTERS:
-            del positions[next(iter(positions))]
-        return f"id: {write_positions(positions)}".encode()
+    parts, at = [], 0  # a snapshot is large, and is marked for each listener: searching a byte is quick
+    while (start := _find_id(block, at)) >= 0:
+        end = block.index(b"\n", start)
+        parts += [block[at:start], _move(positions, block[start:end].decode()).encode()]
+        at = end
+    return b"".join((*parts, block[at:]))
 
-    return _ID_LINE.sub(mark, block)
+
+def _find_id(block: bytes, at: int) -> int:
+    """Where the next id is, from the line on that begins at `at`; -1: nowhere."""
+    while not block.startswith(_ID_LINE, at):
+        at = block.find(b"\n", at) + 1
+        if at == 0:
+            return -1
+    return at + len(_ID_LINE)
+
+
+def _move(positions: dict[str, int], event_id: str) -> str:
+    """Moves on to where one router's id says; returns the id that tells of all."""
+    for name, number in read_positions(event_id).items():
+        positions.pop(name, None)
+        positions[name] = number  # the one that was heard last is the last
+    while len(positions) > _MOST_ROUTERS:
+        del positions[next(iter(positions))]
+    return write_positions(positions)

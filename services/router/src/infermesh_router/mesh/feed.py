@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import orjson
 
-from infermesh_router.journal.journal import Event, Journal, frame
+from infermesh_router.journal.journal import Event, Journal, frame, position
 from infermesh_router.journal.positions import Positions
 from infermesh_router.mesh.view import MeshView
 from infermesh_router.mesh.viewer import Viewer
@@ -87,6 +87,7 @@ class Feed:
         """
         with self._listening(viewer):
             number = self._journal.count if after is None and not kept else self._begin(after or {})
+            yield position(self._journal.name, number)  # so that the listener knows of this router from the start
             while True:
                 version = self._journal.changes.version
                 parts, number = self._news(number, viewer, _ABOUT_ENDPOINTS)
@@ -133,13 +134,16 @@ class Feed:
     def _news(self, number: int, viewer: Viewer, without: Collection[str] = ()) -> tuple[list[bytes], int]:
         """The events from that number on which the caller may see, and the number of the next one.
 
-        `without`: kinds that are left out.
+        `without`: kinds that are left out. If the last event is not shown, an id says how far the listener has come.
         """
         events = self._journal.since(number)
         parts = []
-        if events and events[0].number > number:
-            parts.append(frame("lost", orjson.dumps({"events": events[0].number - number})))
-        parts += [event.encoded for event in events if _shows(event, viewer) and event.kind not in without]
+        if events and (lost := events[0].number - number):  # which of them were about this caller is not known
+            parts.append(frame("lost", orjson.dumps({"events": lost} if viewer.sees_all else {})))
+        shown = [event for event in events if _shows(event, viewer) and event.kind not in without]
+        parts += [event.encoded for event in shown]
+        if events and events[-1] not in shown[-1:]:
+            parts.append(position(self._journal.name, self._journal.count))
         return parts, self._journal.count
 
     async def _snapshot(self, viewer: Viewer, now_s: float) -> "_Snapshot":

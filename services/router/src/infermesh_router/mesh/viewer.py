@@ -29,6 +29,11 @@ class Viewer:
         """The only models that it sees; empty: all."""
         return () if self.key is None else self.key.models
 
+    @property
+    def sees_all(self) -> bool:
+        """Whether it sees everybody's requests, of all models."""
+        return self.client is None and not self.models
+
     def may_see(self, model: str) -> bool:
         """Whether it sees a model."""
         return self.key is None or may_use(self.key, model)

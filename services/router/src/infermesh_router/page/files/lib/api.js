@@ -72,7 +72,7 @@ function broke(error) {
   throw error.name === "AbortError" ? error : new ApiError(BROKEN, { code: "unreachable" });
 }
 
-// The events of an answer: {event, data, id}, and {comment} for what is said meanwhile.
+// The events of an answer: {event, data, id}; {id} alone where it has no data, and {comment} for what is said meanwhile.
 export async function* serverEvents(response) {
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "", event = "message", data = [], id = "";
@@ -86,6 +86,7 @@ export async function* serverEvents(response) {
         if (line.endsWith("\r")) line = line.slice(0, -1);
         if (line === "") {
           if (data.length) yield { event, data: data.join("\n"), id };
+          else if (id) yield { id };
           event = "message";
           data = [];
           id = "";

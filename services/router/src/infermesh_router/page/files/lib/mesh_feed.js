@@ -136,12 +136,15 @@ async function read(response, heard, connected) {
   connected();
   for await (const { event, data, id } of serverEvents(response)) {
     heard();
+    lastId = id || lastId;
     if (data === undefined) continue;
     const told = JSON.parse(data);
-    if (before.id && id && !goesOn(before.id, id)) note({ event: "gap", id: `gap ${id}`, from: before.at, time: told.time });
-    if (id) before.id = "";
-    lastId = id || lastId;
+    if (before.id && id && !goesOn(before.id, id)) {
+      note({ event: "gap", id: `gap ${id}`, from: before.at, time: told.time });
+      before.id = "";
+    }
     if (event === "snapshot") {
+      before.id = ""; // by now the router itself was heard: snapshots are its own
       take(told, isFirst);
       isFirst = false;
     } else {
@@ -152,8 +155,9 @@ async function read(response, heard, connected) {
 
 const journals = (id) => (id || "").split(",").map((each) => each.split("-")[0]);
 
-// Whether one who had the first id was told all until the second: not by a router that has started again.
-const goesOn = (before, now) => journals(before).some((name) => journals(now).includes(name));
+// Whether one who had the first id was told all until the second: not by a router that has started again. The last
+// name is of the router that tells; the others are those that the listener named, who may be gone.
+const goesOn = (before, now) => journals(before).includes(journals(now).at(-1));
 
 let news = []; // events come in bursts, so they are put into the store together
 let due = 0;

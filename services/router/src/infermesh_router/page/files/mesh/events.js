@@ -56,7 +56,7 @@ function sentence(event) {
     case "gap":
       return `What happened since ${clock(event.from)} is not known: there was no connection`;
     case "lost":
-      return `${plural(event.events, "event")} came too fast or too long ago to be shown`;
+      return `${event.events ? plural(event.events, "event") : "Some events, perhaps yours,"} came too fast or too long ago to be shown`;
     default:
       return html`${stateInWords(event, name)}${event.message ? `: ${event.message}` : ""}`;
   }
