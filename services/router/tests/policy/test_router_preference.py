@@ -59,6 +59,20 @@ def test_the_cpu_that_a_rule_left_out_is_told() -> None:
     assert ask(Chooser(), [cpu(connected=False), gpu()]) == ("gpu", "only_endpoint")
 
 
+def test_the_quickest_that_a_rule_left_out_are_told_first() -> None:
+    cpus = [cpu(str(sequences), sequences=sequences) for sequences in (5, 3, 1, 4, 2, 6)]
+    left_out = Chooser()([*cpus, gpu()], W, turn=0).runners_up
+    assert [each.endpoint for each in left_out] == ["1", "2", "3"]
+    assert left_out[0].seconds < left_out[1].seconds < left_out[2].seconds
+
+
+def test_one_that_a_rule_left_out_is_not_told_with_the_accelerators_rates() -> None:
+    """Nobody knows when it would be done, so it comes after those of which that is known."""
+    new = cpu("new", prefill_tokens_per_s=0.0, decode_tokens_per_s=0.0)
+    choice = Chooser()([new, cpu(sequences=9), gpu()], W, turn=0)
+    assert [(each.endpoint, each.seconds > 0) for each in choice.runners_up] == [("cpu", True), ("new", False)]
+
+
 def test_a_device_asked_for_knows_no_preference() -> None:
     assert ask(Chooser(), [cpu("c"), gpu()], Wanted(model="m", device="cpu")) == ("c", "only_endpoint")
 

@@ -20,9 +20,11 @@ Reasons of a choice, as clients see them in Started.reason. The endpoint
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from infermesh_router.policy.filters import (
     FILTERS,
@@ -38,6 +40,8 @@ from infermesh_router.policy.scorers import SCORERS, Scorer, finish_s
 from infermesh_router.policy.snapshot import EndpointSnapshot, Wanted
 from infermesh_router.policy.table import CPU_BITS, GPU_BITS, Mask, Table, as_table
 from infermesh_runtime.errors import InfermeshError, Unavailable
+
+Rows = NDArray[np.intp]
 
 ONLY_ENDPOINT = "only_endpoint"
 NAMED_ENDPOINT = "named_endpoint"
@@ -70,7 +74,7 @@ class RunnerUp(NamedTuple):
     score: float
     """Its total; 0 if a preferred device ruled it out; the largest one is chosen, but for near-equals."""
     seconds: float
-    """Time until it would be done with the request."""
+    """Time until it would be done with the request; 0 if it was ruled out and is not measured yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,12 +194,29 @@ def _choose_only(table: Table, row: int, wanted: Wanted, seconds: Floats, filter
     choice = _make_choice(table, row, wanted, reason=_reason_of_only(table[row], wanted), seconds=seconds)
     if wanted.preferred_device != "gpu" or wanted.overflowing or choice.reason != ONLY_ENDPOINT:
         return choice
-    able = _apply_filters(table, wanted, tuple(each for each in filters if each.keep is not keep_preferred))
-    others = sorted(able.nonzero()[0].tolist(), key=seconds.item)
-    left_out = tuple(RunnerUp(table[each].address, 0.0, seconds.item(each)) for each in others if each != row)
-    if not left_out:
-        return choice
-    return replace(choice, reason=wanted.preference_reason, runners_up=left_out[:MOST_RUNNERS_UP])
+    able = _apply_filters(table, wanted, _without_preference(filters))
+    left_out = _left_out(table, np.flatnonzero(able), row, wanted, seconds)
+    return replace(choice, reason=wanted.preference_reason, runners_up=left_out) if left_out else choice
+
+
+@cache
+def _without_preference(filters: tuple[Filter, ...]) -> tuple[Filter, ...]:
+    return tuple(each for each in filters if each.keep is not keep_preferred)
+
+
+def _left_out(table: Table, able: Rows, chosen: int, wanted: Wanted, seconds: Floats) -> tuple[RunnerUp, ...]:
+    """The quickest of the rows that were able, but for the chosen one. `seconds` are guesses where no rate is known."""
+    loads = table.loads(wanted.model)
+    rows = able[able != chosen]
+    measured = (loads.prefill_tokens_per_s[rows] > 0) & (loads.decode_tokens_per_s[rows] > 0)
+    order = np.where(measured, seconds[rows], np.inf)
+    if len(rows) > MOST_RUNNERS_UP:
+        quickest = np.argpartition(order, MOST_RUNNERS_UP)[:MOST_RUNNERS_UP]
+        rows, order = rows[quickest], order[quickest]
+    return tuple(
+        RunnerUp(table[int(rows[at])].address, 0.0, order.item(at) if np.isfinite(order[at]) else 0.0)
+        for at in order.argsort(kind="stable")
+    )
 
 
 def _reason_of_only(endpoint: EndpointSnapshot, wanted: Wanted) -> str:

@@ -21,7 +21,10 @@ def receipt_block(receipt: Receipt) -> Block:
         ("sent to", _chosen(receipt)),
         (
             "runners-up",
-            "\n".join(f"{each.endpoint}{_expected(each.seconds, each.score)}" for each in receipt.runners_up),
+            "\n".join(
+                f"{each.endpoint}{_expected(each.seconds, each.score) or ' (not measured)'}"
+                for each in receipt.runners_up
+            ),
         ),
         ("failed first", "\n".join(f"{each.endpoint}: {each.reason}" for each in receipt.retries)),
         ("moved", _moves(receipt)),

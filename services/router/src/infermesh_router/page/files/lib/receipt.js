@@ -76,7 +76,7 @@ function Candidates({ receipt }) {
     <table>
       <thead><tr><th>Endpoint</th><th class="figure">Done in</th>${scored && html`<th class="figure">Score</th>`}</tr></thead>
       <tbody>${rows.map(({ endpoint, score, seconds, chosen }) => html`
-        <tr key=${endpoint} class=${chosen ? "chosen" : ""}><td>${endpointName(endpoint)}</td><td class="figure">${duration(seconds * 1000)}</td>${scored && html`<td class="figure">${short(score)}</td>`}</tr>`)}
+        <tr key=${endpoint} class=${chosen ? "chosen" : ""}><td>${endpointName(endpoint)}</td><td class="figure">${seconds > 0 ? duration(seconds * 1000) : "not measured"}</td>${scored && html`<td class="figure">${short(score)}</td>`}</tr>`)}
       </tbody>
     </table>
   `;

@@ -82,6 +82,6 @@ function whyChosen({ reason, seconds, runners_up: others }) {
   const words = reasonInWords(reason);
   if (!(seconds > 0)) return words;
   const done = reason === "least_seconds_to_drain" ? `${words}, in` : `${words}; would be done in`;
-  const compared = (others || []).map((each) => `; ${endpointName(each.endpoint)}: ${duration(1000 * each.seconds)}`);
+  const compared = (others || []).map((each) => `; ${endpointName(each.endpoint)}: ${each.seconds > 0 ? duration(1000 * each.seconds) : "not measured"}`);
   return `${done} ${duration(1000 * seconds)}${compared.join("")}`;
 }
