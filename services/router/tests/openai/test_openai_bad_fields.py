@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from infermesh_router.batches.schema import BatchBody
 from infermesh_router.openai.parse import parse_body
 from infermesh_router.openai.schema.chat import ChatRequest
 from infermesh_router.testing.dialects.openai_bodies import CALL, TOOL, USER, chat, completion
@@ -193,3 +194,14 @@ def test_a_missing_field_is_named(missing: str) -> None:
     with pytest.raises(InvalidArgument, match=f"'{missing}' is required") as caught:
         parse_body(ChatRequest, json.dumps(body).encode(), ignore_unknown=False)
     assert caught.value.reason == "MISSING_REQUIRED_PARAMETER"
+
+
+def test_what_is_too_long_is_told_without_the_words_of_a_library() -> None:
+    with pytest.raises(InvalidArgument) as error:
+        parse_body(ChatRequest, json.dumps(chat(stop=["a"] * 17)).encode(), ignore_unknown=False)
+    assert error.value.message == "'stop' must have at most 16 items, not 17."
+    metadata = {str(number): "a" for number in range(17)}
+    body = {"input_file_id": "f", "endpoint": "/v1/completions", "completion_window": "24h", "metadata": metadata}
+    with pytest.raises(InvalidArgument) as error:
+        parse_body(BatchBody, json.dumps(body).encode(), ignore_unknown=False)
+    assert error.value.message == "'metadata' must have at most 16 items."

@@ -135,12 +135,17 @@ def _describe(problem: Mapping[str, Any]) -> str:
     kind, message = str(problem["type"]), str(problem["msg"])
     if kind in _MESSAGES:
         return _MESSAGES[kind]
-    subject, should, expected = message.partition(" should ")
+    subject, should, expected = _without_jargon(message).partition(" should ")
     if not should or " " in subject:
         return message
     if subject != "Input":  # as of "String should have at most 9 characters"
         return f"must {expected}"
     return f"must be {expected.removeprefix('be ')}{_show_input(problem.get('input'))}"
+
+
+def _without_jargon(message: str) -> str:
+    """ "List should have at most 1 item after validation, not 2" → "List should have at most 1 item, not 2"."""
+    return message.replace(" after validation", "").removesuffix(", not more")
 
 
 def _show_input(value: object) -> str:
