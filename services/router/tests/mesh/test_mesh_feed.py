@@ -221,7 +221,7 @@ async def test_a_key_sees_its_own_requests_and_models(fed: Fed) -> None:
 async def test_many_endpoints_are_described_in_a_thread(fed: Fed, monkeypatch: pytest.MonkeyPatch) -> None:
     threads: list[str] = []
 
-    def describe(listed: Sequence[admin.Endpoint], _may_see: object) -> list[object]:
+    def describe(listed: Sequence[admin.Endpoint], *_: object) -> list[object]:
         threads.append(threading.current_thread().name)
         return [None] * len(listed)
 

@@ -7,6 +7,8 @@ from infermesh_router.fleet.endpoint_set import Fleet
 from infermesh_router.policy.snapshot import DeviceKind
 
 _KINDS = frozenset({DeviceKind.CPU, DeviceKind.XPU, DeviceKind.CUDA})
+_MOST_KNOWN = 4096
+"""Most addresses whose device is remembered; then all are forgotten, and most tell theirs again at once."""
 _MOST_DIGITS = 9
 """Of an endpoint's number; Python reads no number of thousands of digits."""
 
@@ -19,6 +21,25 @@ def name_devices(kinds: Sequence[str]) -> list[str]:
         names.append(f"{kind}:{met[kind]}" if alike[kind] > 1 else kind)
         met[kind] += 1
     return names
+
+
+class KnownDevices:
+    """Remembers the device of each address: an endpoint that has just come back has not reported its own yet.
+
+    Threads may share it.
+    """
+
+    def __init__(self) -> None:
+        self._kinds: dict[str, str] = {}
+
+    def note(self, address: str, kind: str) -> str:
+        """The kind of device that the endpoint at the address has; the last one that it told, if it is unknown now."""
+        if kind == DeviceKind.UNKNOWN:
+            return self._kinds.get(address, kind)
+        if len(self._kinds) >= _MOST_KNOWN:
+            self._kinds.clear()
+        self._kinds[address] = kind
+        return kind
 
 
 def address_of(device: str, fleet: Fleet) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from infermesh.admin.v1 import admin_pb2 as admin
 from infermesh.inference.v1 import inference_pb2 as inference
 from infermesh.mesh.v1 import mesh_pb2 as pb
-from infermesh_router.fleet.device_names import name_devices
+from infermesh_router.fleet.device_names import KnownDevices, name_devices
 from infermesh_router.fleet.reports.kinds import KINDS
 from infermesh_router.fleet.reports.report import DEVICES
 from infermesh_router.policy.snapshot import DeviceKind
@@ -26,9 +26,12 @@ MayUse = Callable[[str], bool]
 """Whether a caller may use a model, and so see it."""
 
 
-def describe_endpoints(listed: Sequence[admin.Endpoint], may_use: MayUse) -> list[pb.Endpoint]:
-    """The endpoints as a caller sees them."""
-    names = name_devices([_kind(endpoint) for endpoint in listed])
+def describe_endpoints(
+    listed: Sequence[admin.Endpoint], may_use: MayUse, known: KnownDevices | None = None
+) -> list[pb.Endpoint]:
+    """The endpoints as a caller sees them. `known`: the devices of those that have not reported yet."""
+    known = known or KnownDevices()
+    names = name_devices([known.note(endpoint.address, _kind(endpoint)) for endpoint in listed])
     return [_describe(endpoint, name, may_use) for endpoint, name in zip(listed, names, strict=True)]
 
 

@@ -8,6 +8,7 @@ from infermesh.admin.v1 import admin_pb2 as admin
 from infermesh.mesh.v1 import mesh_pb2 as pb
 from infermesh_router.api.listing import Listing
 from infermesh_router.fleet.changes import Changes
+from infermesh_router.fleet.device_names import KnownDevices
 from infermesh_router.mesh.describe import describe_endpoints, describe_queues
 from infermesh_router.mesh.imports.import_book import ImportBook
 from infermesh_router.mesh.json_values import to_json
@@ -33,11 +34,12 @@ class MeshView:
         self._imports = imports or ImportBook()
         self._changes = changes
         self._queue_limit = queue_limit
+        self._known = KnownDevices()
 
     async def endpoints(self, viewer: Viewer) -> list[pb.Endpoint]:
         """The endpoints, sorted by address."""
         listed = (await self._listing.of_all()).endpoints
-        return await _run(len(listed), lambda: describe_endpoints(listed, viewer.may_see))
+        return await _run(len(listed), lambda: describe_endpoints(listed, viewer.may_see, self._known))
 
     async def queues(self, viewer: Viewer) -> list[pb.Queue]:
         """The queues in which requests wait, sorted by model."""
@@ -50,7 +52,7 @@ class MeshView:
         imports = [*map(to_json, self._imports.all)] if viewer.manages else []
 
         def describe() -> dict[str, Any]:
-            endpoints = describe_endpoints(listed.endpoints, viewer.may_see)
+            endpoints = describe_endpoints(listed.endpoints, viewer.may_see, self._known)
             return {
                 "endpoints": [*map(to_json, endpoints)],
                 "queues": [*map(to_json, queues)],
