@@ -32,13 +32,13 @@ def test_an_id_without_an_event_moves_the_listener_on() -> None:
 
 
 def test_the_data_of_large_blocks_is_not_searched_by_lines() -> None:
-    """A snapshot of a large mesh is marked for each listener, twice a second; an expression takes a millisecond."""
-    data = b'{"endpoints":"' + b"id: a-1 " * 20_000 + b'"}'
+    """A snapshot of a large mesh is marked for each listener, twice a second; an expression takes 0.4 ms."""
+    data = b'{"endpoints":"' + b"id: a-1 " * 10_000 + b'"}'
     block = b"event: snapshot\nid: a-6\ndata: " + data + b"\n\n"
     positions = {"b": 1}
     quickest_s = min(timeit.repeat(lambda: mark_all(block, positions), number=1, repeat=50))
     assert mark_all(block, positions) == block.replace(b"id: a-6\n", b"id: b-1,a-6\n")
-    assert quickest_s < 3e-4
+    assert quickest_s < 2e-4
 
 
 def test_routers_that_are_long_gone_are_forgotten() -> None:
