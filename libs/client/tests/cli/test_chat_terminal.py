@@ -60,7 +60,8 @@ def test_what_is_typed_ahead_shows_at_the_next_prompt_only(mesh: RunningMesh, op
 
 def test_a_question_in_the_background_is_answered(mesh: RunningMesh) -> None:
     asking = shlex.join([*COMMAND, "chat", "hi", "--endpoint", mesh.address])
-    with closing(Terminal("setsid", "--ctty", "bash", "-c", f"set -m; {asking} & wait %1")) as terminal:
+    job = f"set -m; {asking} & wait %1; ended=$?; kill -9 %1 2>/dev/null; exit $ended"
+    with closing(Terminal("setsid", "--ctty", "bash", "-c", job)) as terminal:
         assert terminal.wait() == 0, "bash waits until the job ends, or is stopped"
         terminal.read_until("tokens/s")
 

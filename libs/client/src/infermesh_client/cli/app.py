@@ -10,6 +10,7 @@ import typer
 
 from infermesh_client.cli import completing
 from infermesh_client.cli.access.keys_app import keys_app
+from infermesh_client.cli.bash_words import whole_words
 from infermesh_client.cli.boundary import ErrorReportingGroup, Terminated
 from infermesh_client.cli.chat.chat_app import chat_app
 from infermesh_client.cli.doctor.doctor_command import doctor
@@ -41,7 +42,8 @@ app.add_typer(certs_app, name="certs", rich_help_panel=MODELS)
 def main() -> None:
     """Entry point of the command `infermesh`."""
     signal.signal(signal.SIGTERM, _interrupt)
-    app()
+    with whole_words():
+        app()
 
 
 def _print_version(wanted: bool) -> None:
