@@ -24,7 +24,7 @@ export function Sidebar({ open, onClose }) {
       <button type="button" class="new-chat" onClick=${begin} title="New chat (Ctrl+Shift+O)">
         <${Icon} name="plus" /> New chat
       </button>
-      ${heads.length > 5 && html`
+      ${(heads.length > 5 || sought) && html`
         <input type="search" class="seek" placeholder="Find in chats" aria-label="Find in chats" value=${sought}
           onInput=${(event) => setSought(event.target.value)} />`}
       <ul class="heads">
