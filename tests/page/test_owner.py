@@ -1,10 +1,11 @@
 """Who manages the mesh on the page: whoever opened it with the secret that `infermesh ui` knows."""
 
+import json
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Page, Request, expect
+from playwright.sync_api import Page, Request, Route, expect
 
 from infermesh_client.mesh.manage_key import managing_url, write_opening
 from infermesh_client.settings import Home
@@ -106,3 +107,35 @@ def test_who_has_a_key_enters_it_once(page: Page, mesh: Mesh) -> None:
     expect(dialog).to_have_count(0)
     page.reload()
     expect(page.get_by_label("Drain cpu")).to_be_visible()
+
+
+def refuse_without_secret(page: Page, mesh: Mesh) -> list[str]:
+    """As a mesh with API keys does; returns a list that grows with each call that was refused."""
+    refused: list[str] = []
+
+    def answer(route: Route) -> None:
+        if route.request.headers.get(HEADER) == mesh.manage_key:
+            return route.continue_()
+        refused.append(route.request.url)
+        return route.fulfill(status=401, json={"error": {"message": "This mesh wants an API key."}})
+
+    page.route("**/mesh/v1/*", answer)
+    return refused
+
+
+@pytest.mark.parametrize("key", ["", "revoked"])
+def test_the_owner_needs_no_key_and_nobody_is_asked_twice(page: Page, mesh: Mesh, key: str) -> None:
+    refused = refuse_without_secret(page, mesh)
+    page.add_init_script(f"localStorage.setItem('infermesh.key', {json.dumps(json.dumps(key))})")
+    page.clock.install()
+    page.goto("/")
+    dialog = page.get_by_role("dialog", name="API key")
+    dialog.get_by_label("Close").click()
+    expect(dialog).to_have_count(0)
+    before = len(refused)
+    page.clock.run_for(20_000)
+    expect(page.locator(".sign")).to_have_text("no connection")
+    assert len(refused) == before
+    page.goto(f"/#manage={mesh.manage_key}")
+    page.clock.run_for(1000)
+    expect(page.locator(".sign")).to_contain_text("ready")

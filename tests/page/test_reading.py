@@ -33,6 +33,16 @@ def test_an_answer_that_was_cut_off_is_continued(chat: ChatPage) -> None:
     expect(chat.answers).to_have_count(1)
 
 
+def test_an_answer_held_to_a_schema_is_not_continued(chat: ChatPage) -> None:
+    """The worker would begin a second document behind the part of the first."""
+    bring(chat, told("cut", question("q", "Go"), answer("a", '{"a": ', "q", status="stopped")))
+    chat.page.get_by_role("link", name="Title cut").click()
+    more = chat.last.get_by_role("button", name="Continue", exact=True)
+    expect(more).to_be_visible()
+    chat.settings(JSON_schema='{"type": "object"}')
+    expect(more).to_have_count(0)
+
+
 def test_a_receipt_that_comes_late_takes_nothing_from_what_was_continued(chat: ChatPage) -> None:
     page = chat.page
     held = hold(page, "**/mesh/v1/requests/*")
@@ -90,6 +100,19 @@ def test_chats_are_found_by_what_was_said(chat: ChatPage) -> None:
     expect(page.locator(".heads li")).to_have_count(1)
     seek.fill("nowhere at all")
     expect(page.locator(".sidebar")).to_contain_text("No chat has this.")
+
+
+def test_the_search_stays_while_it_hides_chats(chat: ChatPage) -> None:
+    page = chat.page
+    bring(chat, *(told(f"c{i}", question("q", "Hello")) for i in range(6)))
+    seek = page.get_by_label("Find in chats")
+    seek.fill("title c5")
+    page.get_by_label("Delete Title c5").click()
+    page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    expect(page.locator(".sidebar")).to_contain_text("No chat has this.")
+    seek.fill("")
+    expect(page.locator(".heads li")).to_have_count(5)
+    expect(seek).to_have_count(0)
 
 
 def test_a_file_of_chats_that_is_brought_twice_adds_them_once(chat: ChatPage) -> None:

@@ -67,6 +67,25 @@ def test_a_draft_stays_in_other_rooms_and_chats(chat: ChatPage) -> None:
     expect(message(page)).to_have_value("A new thought")
 
 
+def test_what_was_sent_does_not_come_back_in_a_new_chat(chat: ChatPage) -> None:
+    page = chat.page
+    chat.settings(Longest_answer=5)
+    message(page).fill("Half a thought")
+    page.get_by_role("button", name="Tell Tell a short story").click()
+    chat.wait_done()
+    expect(message(page)).to_have_value("Half a thought")
+    page.keyboard.press("Control+Shift+O")
+    expect(page.locator(".welcome")).to_be_visible()
+    expect(message(page)).to_have_value("")
+    page.get_by_role("link", name="Tell a short story").click()
+    expect(message(page)).to_have_value("Half a thought")
+    page.keyboard.press("Enter")
+    expect(chat.answers).to_have_count(2)
+    chat.wait_done()
+    page.get_by_role("button", name="New chat").first.click()
+    expect(message(page)).to_have_value("")
+
+
 @pytest.mark.parametrize("way", ["drop", "paste"])
 def test_pictures_are_dropped_and_pasted(page: Page, chat: ChatPage, way: str) -> None:
     assert give(page, way, PICTURE)
@@ -95,6 +114,40 @@ def test_a_text_that_is_dropped_is_added_to_the_message(chat: ChatPage) -> None:
     expect(message(page)).to_have_value("What does this do?\n\nrun.sh:\n````\necho '```'\n````\n")
     assert give(page, "drop", ("a.out", "", b"\x7fELF\0\0"))
     expect(page.get_by_role("status")).to_contain_text("a.out is neither a picture nor a sound nor a text.")
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("a.ts", "video/mp2t"), ("a.m3u", "audio/x-mpegurl"), ("a.svg", "image/svg+xml"), ("a.rs", "")]
+)
+def test_a_text_is_known_by_what_is_in_it(chat: ChatPage, name: str, kind: str) -> None:
+    assert give(chat.page, "drop", (name, kind, b"let x = 1\n"))
+    expect(message(chat.page)).to_have_value(f"{name}:\n```\nlet x = 1\n```\n")
+
+
+def test_a_video_is_no_text(chat: ChatPage) -> None:
+    assert give(chat.page, "drop", ("a.ts", "video/mp2t", b"G@\0\x10"))
+    expect(chat.page.get_by_role("status")).to_contain_text("No model that turns speech into text is loaded.")
+
+
+def test_of_two_sounds_one_is_taken_and_that_is_told(page: Page, heard: list[Request]) -> None:
+    expect(page.get_by_role("button", name="Ask by sound")).to_be_visible()
+    assert give(page, "drop", ("one.flac", "audio/flac", b"fLaC"), ("two.flac", "audio/flac", b"fLaC"))
+    expect(message(page)).to_have_value("what was said")
+    expect(page.locator(".notices")).to_contain_text("One sound is taken at a time: one.flac.")
+    assert len(heard) == 1
+
+
+def test_a_text_of_many_backticks_is_taken(chat: ChatPage) -> None:
+    assert give(chat.page, "drop", ("a.md", "text/markdown", b"`a" * 200_000))
+    expect(message(chat.page)).to_have_value(re.compile(r"^a\.md:\n```\n`a`a"))
+
+
+def test_a_file_dropped_on_a_dialog_does_not_replace_the_page(chat: ChatPage) -> None:
+    chat.page.get_by_role("button", name="Settings").click()
+    assert give(chat.page, "drop", ("a.txt", "text/plain", b"hello"))
+    chat.page.keyboard.press("Escape")
+    expect(chat.page.get_by_role("dialog")).to_have_count(0)
+    expect(message(chat.page)).to_have_value("")
 
 
 def test_a_table_is_pasted_as_text(chat: ChatPage) -> None:

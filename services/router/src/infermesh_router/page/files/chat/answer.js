@@ -6,7 +6,7 @@ import { endpointName } from "../lib/mesh_feed.js";
 import { failureInWords } from "../lib/reasons.js";
 import { Receipt } from "../lib/receipt.js";
 import { IconButton, notify } from "../lib/ui.js";
-import { answer, goOn, isCutOff, isRunning, runOf } from "./answering.js";
+import { answer, canGoOn, goOn, isRunning, runOf } from "./answering.js";
 import { Branches } from "./branches.js";
 import { Numbers } from "./numbers.js";
 import { isMadeElsewhere } from "./tabs/channel.js";
@@ -28,7 +28,7 @@ export function Answer({ conversation, node, isLast }) {
     }
   };
   const again = ask(() => answer(conversation, node.parent));
-  const more = isLast && isCutOff(node) && !isRunning(conversation) && ask(() => goOn(conversation, node));
+  const more = isLast && canGoOn(conversation, node) && !isRunning(conversation) && ask(() => goOn(conversation, node));
   return html`
     <article class="answer" aria-label=${`Answer of ${node.model}`} aria-busy=${live ? "true" : "false"}>
       <${Reasoning} text=${shown.reasoning} live=${live && !shown.content} />

@@ -33,9 +33,10 @@ export function answer(conversation, parent) {
   return begin(conversation, node, body);
 }
 
-// Whether an answer ended before its end, so that the model can write on.
-export const isCutOff = ({ content, status, finishReason, toolCalls }) =>
-  Boolean(content) && !toolCalls?.length && (status !== "done" || finishReason === "length");
+// Whether an answer ended before its end, so that the model can write on. With a JSON schema it cannot: workers hold each
+// answer to the schema from its first token, so a second document would follow the part of the first.
+export const canGoOn = ({ settings }, { content, status, finishReason, toolCalls }) =>
+  Boolean(content) && !toolCalls?.length && !settings.schema?.trim() && (status !== "done" || finishReason === "length");
 
 // Asks for the rest of an answer. Throws as `answer` does.
 export function goOn(conversation, node) {

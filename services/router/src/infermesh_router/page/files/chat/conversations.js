@@ -1,5 +1,5 @@
 // The conversations of this browser: their list, the one that is open, and how they are kept.
-import { forget, keep, readBodies, readBody, readHeads } from "../lib/db.js";
+import { forget, keep, readBodies, readBody, readHeads, visitBodies } from "../lib/db.js";
 import { createStore } from "../lib/store.js";
 import { savedStore } from "../lib/saved.js";
 import { download, notify } from "../lib/ui.js";
@@ -128,11 +128,15 @@ export async function exportAll() {
   download(`infermesh-chats-${new Date().toISOString().slice(0, 10)}.json`, JSON.stringify({ infermesh: 1, conversations }, null, 1));
 }
 
-// The ids of the chats in whose messages a text is.
-export async function findInMessages(text) {
-  const sought = text.toLowerCase();
+// The ids of the chats in whose messages a text is. Ends when they are no longer wanted.
+export async function findInMessages(text, isWanted) {
+  const sought = text.toLowerCase(), found = new Set();
   const holds = ({ content, reasoning = "" }) => `${content}\n${reasoning}`.toLowerCase().includes(sought);
-  return new Set((await readBodies()).filter(({ nodes }) => Object.values(nodes).some(holds)).map(({ id }) => id));
+  await visitBodies(({ id, nodes }) => {
+    if (Object.values(nodes).some(holds)) found.add(id);
+    return isWanted();
+  });
+  return found;
 }
 
 // Adds the conversations of a file, and returns how many. One that is here already, as it is in the file, is left out; one

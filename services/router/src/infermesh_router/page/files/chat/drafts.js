@@ -1,5 +1,5 @@
 // What was written and not sent, of each chat, until the page is closed.
-import { useState } from "../lib/html.js";
+import { useRef, useState } from "../lib/html.js";
 
 const drafts = new Map();
 const EMPTY = { text: "", images: [] };
@@ -9,16 +9,27 @@ const keyOf = ({ id, nodes }) => (Object.keys(nodes).length ? id : "");
 
 // {text, images}, and what changes it: set({text}) or set((draft) => ({images})).
 export function useDraft(conversation) {
-  const key = keyOf(conversation); // as drawn: who sends a first message clears that of new chats
-  const [draft, show] = useState(() => drafts.get(key) ?? EMPTY);
+  const held = useRef(keyOf(conversation)); // under which key the draft is kept
+  const [draft, show] = useState(() => drafts.get(held.current) ?? EMPTY);
+  const key = () => (held.current = move(held.current, keyOf(conversation)));
+  key();
   const set = (patch) => show((before) => {
     const after = { ...before, ...(typeof patch === "function" ? patch(before) : patch) };
-    drafts.set(key, after);
+    drafts.set(key(), after);
     return after;
   });
   const clear = () => {
-    drafts.delete(key);
+    drafts.delete(key());
     show(EMPTY);
   };
   return { draft, set, clear };
+}
+
+// With its first message a chat gets a key of its own, and its draft is no longer that of new chats. Returns the new key.
+function move(from, to) {
+  if (from !== to && drafts.has(from)) {
+    drafts.set(to, drafts.get(from));
+    drafts.delete(from);
+  }
+  return to;
 }

@@ -24,7 +24,7 @@ export function Sidebar({ open, onClose }) {
       <button type="button" class="new-chat" onClick=${begin} title="New chat (Ctrl+Shift+O)">
         <${Icon} name="plus" /> New chat
       </button>
-      ${heads.length > 5 && html`
+      ${(heads.length > 5 || sought) && html`
         <input type="search" class="seek" placeholder="Find in chats" aria-label="Find in chats" value=${sought}
           onInput=${(event) => setSought(event.target.value)} />`}
       <ul class="heads">
@@ -50,14 +50,20 @@ export function Sidebar({ open, onClose }) {
   `;
 }
 
-// The ids of the chats that have a text in their messages; titles are sought at once.
+const TYPING_MS = 200;
+
+// The ids of the chats that have a text in their messages, sought when the typing has stopped; titles are sought at once.
 function useFound(text) {
   const [found, setFound] = useState(new Set());
   useEffect(() => {
+    if (text.length < 2) return void setFound(new Set());
     let current = true;
-    if (text.length < 2) setFound(new Set());
-    else findInMessages(text).then((ids) => current && setFound(ids), () => {});
-    return () => (current = false);
+    const find = () => findInMessages(text, () => current).then((ids) => current && setFound(ids), () => {});
+    const timer = setTimeout(find, TYPING_MS);
+    return () => {
+      current = false;
+      clearTimeout(timer);
+    };
   }, [text]);
   return found;
 }

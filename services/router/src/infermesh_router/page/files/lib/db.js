@@ -45,6 +45,15 @@ export const readBody = async (id) =>
 export const readBodies = async () =>
   (await open()) ? within("readonly", (_, bodies) => bodies.getAll()) : [...memory.bodies.values()];
 
+// Shows `visit` one conversation after the other, until it returns false: all at once they may be very large.
+export async function visitBodies(visit) {
+  if (!(await open())) return void [...memory.bodies.values()].every((body) => visit(body) !== false);
+  await within("readonly", (_, bodies) => {
+    const reading = bodies.openCursor();
+    reading.onsuccess = () => reading.result && visit(reading.result.value) !== false && reading.result.continue();
+  });
+}
+
 const headOf = ({ id, title, created, updated }) => ({ id, title, created, updated });
 
 // Keeps a conversation. `join(body, kept)` adds to it what is kept already, in the same transaction, so that what another

@@ -33,7 +33,6 @@ export async function refresh(options) {
   mesh.set({ endpoints: told.endpoints || [], mayManage: Boolean(told.may_manage) });
 }
 
-
 let following = false;
 let lastId = ""; // of the last event: a new connection goes on after it
 let heardAt = 0; // the mesh's time when it was last heard
@@ -43,12 +42,16 @@ export async function follow() {
   if (following) return;
   following = true;
   for (let failures = 0; ; failures++) {
+    const sent = credentials();
     try {
       await listen(() => (failures = -1));
       mesh.set({ status: "lost", problem: "The mesh closed the stream of events." });
     } catch (error) {
       mesh.set({ status: "lost", problem: error.message });
-      if (error instanceof ApiError && error.status === 401) await keyGiven();
+      if (error instanceof ApiError && error.status === 401) {
+        await otherCredentials(sent);
+        continue;
+      }
     }
     await pause(AGAIN_MS[Math.min(Math.max(failures, 0), AGAIN_MS.length - 1)]);
   }
@@ -70,13 +73,16 @@ function pause(ms) {
   });
 }
 
-function keyGiven() {
+// Waits until there is another key or secret than those that were refused.
+function otherCredentials(refused) {
   return new Promise((resolve) => {
-    const stop = access.subscribe(({ key, wanted }) => {
-      if (!key || wanted) return;
-      stop();
+    const stops = [access, owner].map((store) => store.subscribe(look));
+    look();
+    function look() {
+      if (credentials() === refused) return;
+      for (const stop of stops) stop();
       resolve();
-    });
+    }
   });
 }
 
