@@ -1,6 +1,7 @@
 // The agreement of lanes: a set of prompts on each, one lane after the other; how much is the same, and where it parts.
 import { html, useEffect, useState } from "../lib/html.js";
 import { median } from "../lib/format.js";
+import { endpointName } from "../lib/mesh_feed.js";
 import { agreement, firstDifference, wholeAnswers } from "./agreement.js";
 import { ask, baseModels } from "./ask.js";
 import { FiguresTable } from "./figures_table.js";
@@ -103,7 +104,7 @@ async function askAll(lanes, prompts, set, maxTokens, { signal, tell, show, each
 function Found({ prompts, answered }) {
   const [first, ...others] = answered;
   const rows = answered.map(({ lane, replies }) => [
-    lane.name, [...new Set(replies.map(({ device, endpoint }) => `${device} ${endpoint}`.trim()))].sort().join(", "),
+    lane.name, [...new Set(replies.map(({ endpoint }) => endpointName(endpoint)))].sort().join(", "),
     ...(replies === first.replies ? [null, "–", "–"] : compared(first.replies, replies)),
     median(replies.map((reply) => reply.tokensPerS)), 1000 * median(replies.map((reply) => reply.ttftS)),
   ]);

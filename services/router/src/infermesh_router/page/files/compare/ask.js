@@ -7,7 +7,7 @@ export async function baseModels(signal) {
   return new Set(data.filter(({ capabilities }) => capabilities?.chat_completions === false).map(({ id }) => id));
 }
 
-// Returns {text, tokenIds, ttftS, tokensPerS (0 for one token), device, endpoint}. Throws ApiError.
+// Returns {text, tokenIds, ttftS, tokensPerS (0 for one token), endpoint}. Throws ApiError.
 export async function ask(lane, prompt, { maxTokens, isBase, signal }) {
   const asked = isBase ? { prompt } : { messages: [{ role: "user", content: prompt }] };
   const body = {
@@ -16,7 +16,7 @@ export async function ask(lane, prompt, { maxTokens, isBase, signal }) {
   };
   const begun = performance.now();
   const response = await call(isBase ? "v1/completions" : "v1/chat/completions", { method: "POST", body, signal });
-  const reply = { text: "", tokenIds: [], ttftS: 0, tokensPerS: 0, device: response.headers.get("x-infermesh-device") || "", endpoint: response.headers.get("x-infermesh-endpoint") || "" };
+  const reply = { text: "", tokenIds: [], ttftS: 0, tokensPerS: 0, endpoint: response.headers.get("x-infermesh-endpoint") || "" };
   let firstAt = 0, lastAt = 0;
   for await (const { data } of serverEvents(response)) {
     if (data === undefined) continue;
