@@ -5,14 +5,12 @@
 import { Marked } from "../vendor/marked.js";
 import DOMPurify from "../vendor/purify.js";
 import { decorateCode, isColoured, newCode } from "./code.js";
+import { escape } from "./escape.js";
 import { MARK, showMoves, withMarks } from "./marks.js";
 import { MATH, showMath } from "./math.js";
 
 const LONG_BLOCK = 50_000; // characters; longer blocks are shown as plain text
 const SAFE_LINK = /^(https?:|mailto:)/i;
-
-const escape = (text) =>
-  text.replace(/[&<>"']/g, (c) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;" })[c]);
 
 const languageOf = ({ lang }) => (lang || "").split(/\s/)[0];
 

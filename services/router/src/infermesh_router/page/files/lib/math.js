@@ -1,5 +1,6 @@
 // Formulas in Markdown: \(…\), $…$, \[…\] and $$…$$. Their signs are not read as Markdown, and they are set as formulas.
 import DOMPurify from "../vendor/purify.js";
+import { escape } from "./escape.js";
 import { loadScript } from "./load.js";
 
 // As Pandoc has it: a dollar sign that opens is followed by no space, one that closes follows none, and no digit or letter
@@ -13,8 +14,6 @@ const NEXT_LINE = /\n(?: {0,3}(?<begins>\$\$|\\\[)|[ \t]*(?:\n|$)| {0,3}(?:#{1,6
 
 // The text that marked reads in one go ends before one of these; if another one comes first, it asks again after it.
 const PLAIN = /^`*[^\\<![`*_~\n$]*/;
-
-const escape = (text) => text.replace(/[&<>"']/g, (c) => `&#${c.charCodeAt(0)};`);
 
 const tokenOf = (type, [raw, ...forms], alone) => ({ type, raw, alone, shown: raw.trim(), formula: forms.find((each) => each !== undefined) });
 
