@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import signal
-import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ import pytest
 
 from infermesh.admin.v1 import admin_pb2, admin_pb2_grpc
 from infermesh.inference.v1 import inference_pb2 as pb
+from infermesh_client.mesh.ports import pick_free_ports
 from infermesh_worker.testing.link import Link
 from infermesh_worker.testing.processes import WorkerProcess
 
@@ -131,15 +131,9 @@ async def running_mesh(kinds: Sequence[tuple[str, dict[str, object]]], folder: P
         yield mesh
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 async def new_worker(parts: AsyncExitStack, module: str, settings: dict[str, object]) -> Worker:
     """A worker that is not started yet. It is stopped together with `parts`, even if it is frozen."""
-    port = free_port()
+    port = pick_free_ports(1)[0]
     link = Link()
     await link.start(port)
     parts.push_async_callback(link.stop)

@@ -2,7 +2,6 @@
 
 import os
 import secrets
-import socket
 import subprocess
 import sys
 import time
@@ -20,6 +19,7 @@ import pytest
 
 from infermesh.admin.v1 import admin_pb2, admin_pb2_grpc
 from infermesh.inference.v1 import inference_pb2, inference_pb2_grpc
+from infermesh_client.mesh.ports import pick_free_ports
 from infermesh_envoy import Address, EnvoyOptions, EnvoyProcess
 
 MODEL = "smollm2-135m-instruct"
@@ -35,9 +35,7 @@ PYTHON = f"{VENV}/bin/python" if VENV else sys.executable
 
 
 def free_address() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{probe.getsockname()[1]}"
+    return f"127.0.0.1:{pick_free_ports(1)[0]}"
 
 
 def is_worker_ready(address: str) -> bool:

@@ -17,6 +17,8 @@ import httpx
 import psutil
 import pytest
 
+from infermesh_client.mesh.ports import pick_free_ports
+
 COMMAND = [sys.executable, "-m", "infermesh_client.cli.app"]
 MODEL = "smollm2-135m-instruct"
 DEADLINE_S = 60.0
@@ -69,12 +71,6 @@ class Home:
             return False
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def wait_for(condition: Callable[[], object]) -> None:
     end_s = time.monotonic() + DEADLINE_S
     while not condition():
@@ -88,8 +84,8 @@ def home(default_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
     variables = {
         "INFERMESH_HOME": str(root),
         "INFERMESH_MODELS": str(default_model.parent),
-        "INFERMESH_HTTP_PORT": str(free_port()),
-        "INFERMESH_GRPC_PORT": str(free_port()),
+        "INFERMESH_HTTP_PORT": str(pick_free_ports(1)[0]),
+        "INFERMESH_GRPC_PORT": str(pick_free_ports(1)[0]),
     }
     others = {name: value for name, value in os.environ.items() if not name.startswith("INFERMESH_")}
     home = Home(root, {**others, **variables})

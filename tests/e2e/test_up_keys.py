@@ -8,7 +8,8 @@ import httpx
 import openai
 import pytest
 
-from tests.e2e.test_up_down import MODEL, Home, free_port, wait_for
+from infermesh_client.mesh.ports import pick_free_ports
+from tests.e2e.test_up_down import MODEL, Home, wait_for
 
 
 @pytest.fixture
@@ -16,8 +17,8 @@ def home(default_model: Path, tmp_path: Path) -> Iterator[Home]:
     variables = {
         "INFERMESH_HOME": str(tmp_path),
         "INFERMESH_MODELS": str(default_model.parent),
-        "INFERMESH_HTTP_PORT": str(free_port()),
-        "INFERMESH_GRPC_PORT": str(free_port()),
+        "INFERMESH_HTTP_PORT": str(pick_free_ports(1)[0]),
+        "INFERMESH_GRPC_PORT": str(pick_free_ports(1)[0]),
     }
     others = {name: value for name, value in os.environ.items() if not name.startswith("INFERMESH_")}
     home = Home(tmp_path, {**others, **variables})

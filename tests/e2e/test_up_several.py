@@ -11,7 +11,8 @@ import httpx
 import psutil
 import pytest
 
-from tests.e2e.test_up_down import MODEL, Home, free_port, wait_for
+from infermesh_client.mesh.ports import pick_free_ports
+from tests.e2e.test_up_down import MODEL, Home, wait_for
 
 PROMPT = "Count slowly from one to twenty, in words."
 TOKENS = 64
@@ -24,8 +25,8 @@ def home(default_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
     variables = {
         "INFERMESH_HOME": str(root),
         "INFERMESH_MODELS": str(default_model.parent),
-        "INFERMESH_HTTP_PORT": str(free_port()),
-        "INFERMESH_GRPC_PORT": str(free_port()),
+        "INFERMESH_HTTP_PORT": str(pick_free_ports(1)[0]),
+        "INFERMESH_GRPC_PORT": str(pick_free_ports(1)[0]),
         "INFERMESH_NUMERICS": "exact",
         "INFERMESH_KV_CACHE_BYTES": "128MiB",
     }

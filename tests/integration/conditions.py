@@ -18,3 +18,8 @@ def ready(count: int) -> Callable[[Sequence[admin_pb2.Endpoint]], bool]:
         return sum(map(is_ready, listed)) == count
 
     return enough
+
+
+def all_busy(listed: Sequence[admin_pb2.Endpoint]) -> bool:
+    """Whether the router knows of each endpoint that it is generating."""
+    return all(endpoint.report.load.running for endpoint in listed)

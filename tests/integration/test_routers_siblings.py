@@ -19,7 +19,7 @@ from infermesh.inference.v1 import inference_pb2_grpc as pb_grpc
 from infermesh.mesh.v1 import mesh_pb2, mesh_pb2_grpc
 from infermesh_router.testing.router import RunningRouter, running_router
 from infermesh_worker.testing.processes import WorkerProcess, simulated_worker_process
-from tests.integration.conditions import ready
+from tests.integration.conditions import all_busy, ready
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -206,6 +206,8 @@ async def test_each_router_holds_its_share_of_a_queue(tmp_path: Path) -> None:
         begun = [asyncio.Event() for _ in mesh.workers]
         running = [asyncio.create_task(generate(mesh.routers[0], ask(2000), begun=each)) for each in begun]
         await asyncio.gather(*(each.wait() for each in begun))
+        for router in mesh.routers:
+            await router.endpoints_when(all_busy)
         waiting = [asyncio.create_task(generate(router, ask(1))) for router in mesh.routers for _ in range(4)]
         for details in await first_failures(waiting, 4):
             assert "(2 waiting)" in details  # half of 3, rounded up

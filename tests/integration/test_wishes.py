@@ -1,21 +1,16 @@
 """A worker process that dies and comes back gets the models again that operators loaded on it."""
 
 import signal
-import socket
 
 from infermesh.admin.v1 import admin_pb2
 from infermesh.inference.v1 import inference_pb2 as pb
+from infermesh_client.mesh.ports import pick_free_ports
 from infermesh_router.testing.router import running_router
 from infermesh_worker.testing.processes import WorkerProcess
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
-
-
 async def test_a_worker_that_was_killed_gets_its_pinned_model_again() -> None:
-    address = f"127.0.0.1:{free_port()}"
+    address = f"127.0.0.1:{pick_free_ports(1)[0]}"
     settings = {"listen": address, "model": "home", "sim_models": "a:40,home:10", "sim_memory_bytes": 100}
     worker = await WorkerProcess.start(**settings)
     try:

@@ -12,6 +12,7 @@ SUPERVISED = {"self._tasks.call_later"}
 """The supervisor's own, by the name that it has in every class."""
 OWNED = {
     "libs/client/src/infermesh_client/bench/streams.py": "a task group",
+    "libs/client/src/infermesh_client/cli/chat/answer.py": "cancels and awaits it",
     "libs/client/src/infermesh_client/cli/models/loading.py": "cancels and awaits it",
     "libs/client/src/infermesh_client/cli/watch/top.py": "cancels and awaits it",
     "libs/client/src/infermesh_client/mesh/ready.py": "awaits both tasks",

@@ -62,6 +62,11 @@ def test_free_ports_differ() -> None:
     assert len(set(pick_free_ports(20))) == 20
 
 
+def test_free_ports_are_none_that_an_outgoing_connection_may_take() -> None:
+    first, _ = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
+    assert first < 11_000 or max(pick_free_ports(20)) < first
+
+
 def test_only_one_up_at_a_time(home: Home) -> None:
     with only_one(home), pytest.raises(FailedPrecondition, match="another"), only_one(home):
         pass
