@@ -80,6 +80,16 @@ def test_a_router_that_starts_again_is_followed_and_the_gap_is_told(page: Page, 
     assert "Sent to" in "".join(told[gap:])  # what was shown before is shown still
 
 
+def test_the_plot_comes_once_its_file_can_be_had(page: Page, mesh: Mesh) -> None:
+    ask(mesh)
+    page.route("**/uplot.js", lambda route: route.abort())
+    with page.expect_event("requestfailed"):
+        open_room(page)
+    expect(page.locator(".timeline canvas")).to_have_count(0)
+    page.unroute("**/uplot.js")
+    expect(page.locator(".timeline canvas").first).to_be_visible()
+
+
 def test_the_gap_is_told_although_the_ids_of_a_new_router_name_the_old_ones(page: Page, mesh: Mesh) -> None:
     """Routers side by side repeat in their ids what the listener's last id named, also those that are gone."""
     state = {"time": time.time(), "endpoint": "h:1", "state": "ready", "before": "", "breaker": "closed", "message": ""}

@@ -218,6 +218,7 @@ def test_a_new_chat_does_not_begin_with_an_endpoint_that_is_gone(chat: ChatPage)
     page, gone = chat.page, {"model": "story", "device": "127.0.0.1:9"}
     page.evaluate("(told) => localStorage.setItem('infermesh.chat', JSON.stringify(told))", gone)
     bring(chat, told("old", question("q", "Go"), settings=gone))
+    expect(page.get_by_role("link", name="Title old")).to_be_visible()
     page.reload()
     expect(page.locator("#device")).to_have_value("")
     expect(page.locator("#model")).to_have_value("story")

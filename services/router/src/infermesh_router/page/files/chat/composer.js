@@ -22,7 +22,7 @@ export function Composer({ conversation, running, onSend, onStop, onSettings }) 
   const hearing = listModels(endpoints, "transcribe").find((each) => each.loadedOn.length);
   const changed = countChanged(settings);
   useLayoutEffect(() => grow(area.current), [text]);
-  useEffect(() => {
+  useLayoutEffect(() => {
     if (matchMedia("(min-width: 800px)").matches) area.current.focus();
   }, [conversation.id]);
   const empty = !text.trim() && !images.length;

@@ -1,19 +1,22 @@
 // Lines over time with uPlot, which is loaded when the first one is drawn.
 import { html, useEffect, useRef } from "./html.js";
+import { load } from "./load.js";
 import { theme } from "./theme.js";
 
 let loading = null;
 
-function load() {
-  loading ??= Promise.all([import("../vendor/uplot.js"), style("../vendor/uplot.css")]).then(([module]) => module.default);
+function loadPlot() {
+  loading ??= Promise.all([load(at("../vendor/uplot.js")), style("../vendor/uplot.css")]).then(([module]) => module.default);
   return loading;
 }
+
+const at = (path) => new URL(path, import.meta.url).href;
 
 function style(path) {
   return new Promise((resolve) => {
     const link = document.createElement("link");
     link.rel = "stylesheet";
-    link.href = new URL(path, import.meta.url).href;
+    link.href = at(path);
     link.onload = link.onerror = resolve;
     document.head.append(link);
   });
@@ -23,16 +26,17 @@ const color = (name) => getComputedStyle(document.documentElement).getPropertyVa
 
 // series: [{label, color, values}]; times in seconds; marks: [{time, label, color}]; from, to: the time that is shown.
 export function Timeline({ times, series, marks = [], from, to, label, height = 220, format = String, top }) {
-  const root = useRef(null), plot = useRef(null), shown = useRef({});
+  const root = useRef(null), plot = useRef(null), shown = useRef({}), draw = useRef(() => {});
   shown.current = { marks, from, to, format };
   const shape = series.map((each) => each.label).join("|");
   useEffect(() => {
     let gone = false;
-    load().then((uPlot) => {
-      if (gone) return;
+    draw.current = () => loadPlot().then((uPlot) => {
+      if (gone || plot.current) return;
       const options = describe(root.current.clientWidth, height, series, shown, top);
       plot.current = new uPlot(options, [times, ...series.map((each) => each.values)], root.current);
-    });
+    }, () => (loading = null)); // the next figures try again
+    draw.current();
     const resized = new ResizeObserver(() => plot.current?.setSize({ width: root.current.clientWidth, height }));
     resized.observe(root.current);
     const unthemed = theme.subscribe(() => plot.current?.redraw(false));
@@ -44,7 +48,10 @@ export function Timeline({ times, series, marks = [], from, to, label, height = 
       plot.current = null;
     };
   }, [shape, height]);
-  useEffect(() => plot.current?.setData([times, ...series.map((each) => each.values)]), [times]);
+  useEffect(() => {
+    if (plot.current) plot.current.setData([times, ...series.map((each) => each.values)]);
+    else draw.current();
+  }, [times]);
   return html`<div class="timeline" ref=${root} role="img" aria-label=${label}></div>`;
 }
 
