@@ -1,9 +1,9 @@
 // The conversations of this browser: their list, the one that is open, and how they are kept.
 import { forget, keep, readBodies, readBody, readHeads, visitBodies } from "../lib/db.js";
+import { load } from "../lib/load.js";
 import { createStore } from "../lib/store.js";
 import { savedStore } from "../lib/saved.js";
 import { download, notify } from "../lib/ui.js";
-import { checkConversation } from "./imported/conversation.js";
 import { hear, tell } from "./tabs/channel.js";
 import { absorb } from "./tabs/merging.js";
 import { entitle, newConversation, newId, set } from "./tree.js";
@@ -149,6 +149,9 @@ export async function importAll(text) {
     throw new Error("This file is not JSON.");
   }
   const all = Array.isArray(told?.conversations) ? told.conversations : [told];
+  const { checkConversation } = await load(new URL("./imported/conversation.js", import.meta.url).href).catch(() => {
+    throw new Error("The mesh does not answer, and the page needs it to read a file of chats.");
+  });
   const checked = all.map((each) => checkConversation(each, Object.keys(DEFAULTS)));
   let added = 0;
   for (const each of checked) {
