@@ -54,7 +54,7 @@ function about({ call, model, alias, arrived_at: at, finish_reasons: ends, other
   return [told, ended, more].filter(Boolean).map((each) => `, ${each}`).join("");
 }
 
-const SOURCES = { request: "the request", model: "the model’s default", "built-in": "the mesh’s default" };
+const SOURCES = { request: "request", model: "model", "built-in": "mesh" };
 
 const Sampling = ({ receipt }) => html`
   <div class="receipt-part">

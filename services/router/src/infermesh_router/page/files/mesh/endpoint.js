@@ -24,12 +24,12 @@ export function EndpointCard({ endpoint, color, history, mayManage }) {
         <span class="spacer"></span>
         ${mayManage && html`<${DrainButton} endpoint=${endpoint} />`}
       </header>
-      <p class="device-name">${device.name || "unknown device"}</p>
+      <p class="device-name">${device.name || "Its device is not known yet"}</p>
       <p class="address"><code>${endpoint.address}</code><span>${endpoint.runtime}</span></p>
       ${endpoint.message && html`<p class="message">${endpoint.message}</p>`}
       ${BREAKERS[endpoint.breaker] && html`<p class="message">${BREAKERS[endpoint.breaker]}</p>`}
-      <${Meter} label="Memory" used=${device.memory_total_bytes - device.memory_free_bytes} of=${device.memory_total_bytes}
-        text=${`${bytes(device.memory_free_bytes)} free of ${bytes(device.memory_total_bytes)}`} />
+      ${device.memory_total_bytes > 0 && html`<${Meter} label="Memory" used=${device.memory_total_bytes - device.memory_free_bytes} of=${device.memory_total_bytes}
+        text=${`${bytes(device.memory_free_bytes)} free of ${bytes(device.memory_total_bytes)}`} />`}
       <${Meter} label="KV cache" used=${endpoint.kv_cache_usage} of=${1} text=${`${percent(endpoint.kv_cache_usage)} in use`} />
       <dl class="figures">
         <${Figure} name="Running" value=${count(endpoint.running)} />
