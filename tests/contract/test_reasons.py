@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import infermesh_router
-from infermesh_client.cli.reasons import reason_in_words
+from infermesh_client.cli.output.reasons import reason_in_words
 from infermesh_router.policy import choice
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from infermesh_client.cli.bash_words import join_words
+from infermesh_client.cli.completion.bash_words import join_words
 from infermesh_client.mesh.state import MeshState
 
 WORKERS = ("127.0.0.1:50921", "127.0.0.1:6007", "unix:/run/w.sock")

@@ -15,7 +15,7 @@ from infermesh_client.bench.agreement import Reply
 from infermesh_client.cli.measure import answers
 from infermesh_client.cli.measure.answers import Answers, marked
 from infermesh_client.cli.measure.lanes import difference_lines, lanes_table
-from infermesh_client.cli.safe_console import SafeConsole
+from infermesh_client.cli.output.safe_console import SafeConsole
 from infermesh_runtime.compare_prompts import COMPARE_PROMPTS
 from libs.client.tests.cli.conftest import COMMAND, OpenTerminal, RunCommand, Terminal
 from libs.client.tests.conftest import RunningMesh

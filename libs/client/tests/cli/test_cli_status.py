@@ -8,7 +8,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from infermesh.admin.v1 import admin_pb2
 from infermesh.inference.v1 import inference_pb2
-from infermesh_client.cli.describe import model_row
+from infermesh_client.cli.output.describe import model_row
 from libs.client.tests.cli.conftest import OpenTerminal, RunCommand
 from libs.client.tests.conftest import RunningMesh
 

@@ -10,10 +10,10 @@ from rich.text import Text
 
 from infermesh.admin.v1 import admin_pb2
 from infermesh.inference.v1 import inference_pb2 as pb
-from infermesh_client.cli.folding import Cropped
 from infermesh_client.cli.models.models_table import models_view
-from infermesh_client.cli.short_table import short_names, short_view
-from infermesh_client.cli.tables import endpoints_view, mesh_view
+from infermesh_client.cli.output.folding import Cropped
+from infermesh_client.cli.output.short_table import short_names, short_view
+from infermesh_client.cli.output.tables import endpoints_view, mesh_view
 
 NO_ACCELERATOR = "running on the CPU: torch found no accelerator"
 PROCESSOR = "Intel(R) Xeon(R) Platinum 8481C CPU @ 2.70GHz"

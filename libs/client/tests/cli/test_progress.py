@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 from rich.progress import Progress
 
-from infermesh_client.cli.waiting import waiting_columns
+from infermesh_client.cli.output.waiting import waiting_columns
 from infermesh_client.model_import.progress import ProgressView
 from libs.client.tests.cli.conftest import OpenTerminal, RunCommand
 from libs.client.tests.doctor.fake_server import Answer, fake_server

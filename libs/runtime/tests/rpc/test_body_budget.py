@@ -11,8 +11,8 @@ import pytest
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh.inference.v1 import inference_pb2_grpc
 from infermesh_runtime.errors import DeadlineExceeded, ResourceExhausted
-from infermesh_runtime.rpc.body_budget import RETRY_AFTER_S, SIZE_KEY, SMALL_BYTES, BodyBudget
 from infermesh_runtime.rpc.context import RpcContext
+from infermesh_runtime.rpc.limits.body_budget import RETRY_AFTER_S, SIZE_KEY, SMALL_BYTES, BodyBudget
 from infermesh_runtime.rpc.options import CHANNEL_OPTIONS
 from infermesh_runtime.rpc.server import Server
 from infermesh_runtime.rpc.status import from_rpc_error

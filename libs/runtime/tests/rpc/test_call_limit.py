@@ -7,8 +7,8 @@ import grpc
 import pytest
 
 from infermesh_runtime.errors import ResourceExhausted
-from infermesh_runtime.rpc.call_limit import CallLimit
 from infermesh_runtime.rpc.context import RpcContext
+from infermesh_runtime.rpc.limits.call_limit import CallLimit
 from infermesh_runtime.rpc.server import Server
 from infermesh_runtime.rpc.status import from_rpc_error
 

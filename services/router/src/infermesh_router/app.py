@@ -37,9 +37,9 @@ from infermesh_runtime.background.tasks import TaskSupervisor
 from infermesh_runtime.machine import usable_processors
 from infermesh_runtime.metrics import RpcMetrics, metrics_part, new_registry
 from infermesh_runtime.rpc.access import client_access, identity_of, mesh_access
-from infermesh_runtime.rpc.body_budget import Bodies
-from infermesh_runtime.rpc.call_limit import CallLimit
 from infermesh_runtime.rpc.interceptor import log_access
+from infermesh_runtime.rpc.limits.body_budget import Bodies
+from infermesh_runtime.rpc.limits.call_limit import CallLimit
 from infermesh_runtime.rpc.server import Server, ServerPart
 from infermesh_runtime.settings import split_host_port
 

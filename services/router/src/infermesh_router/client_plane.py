@@ -56,7 +56,7 @@ from infermesh_router.texts.servicer import LIMITED_CALLS as LIMITED_TEXT_CALLS
 from infermesh_router.texts.servicer import LIMITED_OLLAMA_CALLS as LIMITED_OLLAMA_TEXT_CALLS
 from infermesh_router.texts.servicer import TextServicer, ollama_text_handlers, text_handlers
 from infermesh_runtime.background.tasks import TaskSupervisor
-from infermesh_runtime.rpc.body_budget import BodyBudget
+from infermesh_runtime.rpc.limits.body_budget import BodyBudget
 from infermesh_runtime.rpc.server import Server, ServerPart
 
 LIMITED_METHODS = frozenset(

@@ -16,7 +16,7 @@ from infermesh_router.requests.bounds import Bounds
 from infermesh_router.requests.form import content_type_of, read_form
 from infermesh_router.testing.copies import copies_during
 from infermesh_runtime.errors import InvalidArgument
-from infermesh_runtime.rpc.body_budget import ARRIVING_COPIES
+from infermesh_runtime.rpc.limits.body_budget import ARRIVING_COPIES
 
 RULES = BodyRules(ignore_unknown=False, max_bytes=1 << 20, bounds=Bounds())
 FILE = ("file", ("a.wav", b"\r\n--sound--\r\n"))

@@ -31,8 +31,15 @@ from infermesh_router.testing.copies import copies_during
 from infermesh_router.testing.router import StartRouter, StartWorker, say_hello
 from infermesh_runtime.background.tasks import TaskSupervisor
 from infermesh_runtime.errors import InvalidArgument, ResourceExhausted
-from infermesh_runtime.rpc.body_budget import ARRIVING_COPIES, MIB, NO_BUDGET, SMALL_BYTES, BodyBudget, CountedShare
 from infermesh_runtime.rpc.context import RpcContext
+from infermesh_runtime.rpc.limits.body_budget import (
+    ARRIVING_COPIES,
+    MIB,
+    NO_BUDGET,
+    SMALL_BYTES,
+    BodyBudget,
+    CountedShare,
+)
 
 RULES = BodyRules(ignore_unknown=True, max_bytes=1 << 20, bounds=Bounds())
 

@@ -19,8 +19,8 @@ from infermesh_router.testing.batches import CHAT, create, ended, line, upload
 from infermesh_router.testing.router import WAIT_S, StartRouter, StartWorker, say_hello
 from infermesh_runtime.background.tasks import TaskSupervisor
 from infermesh_runtime.errors import Unavailable
-from infermesh_runtime.rpc.body_budget import MIB, RETRY_AFTER_S, BodyBudget
 from infermesh_runtime.rpc.context import RpcContext
+from infermesh_runtime.rpc.limits.body_budget import MIB, RETRY_AFTER_S, BodyBudget
 
 Events = AsyncIterator[inference_pb2.GenerateResponse]
 LINES = [Line(custom_id="a", body=b"{}")]

@@ -35,7 +35,7 @@ from infermesh_router.testing.router import StartRouter, StartWorker
 from infermesh_router.testing.snapshots import disk, endpoint
 from infermesh_router.testing.streams import generate, hold
 from infermesh_runtime.errors import InvalidArgument, ResourceExhausted, Unavailable
-from infermesh_runtime.rpc.body_budget import BodyBudget
+from infermesh_runtime.rpc.limits.body_budget import BodyBudget
 from infermesh_runtime.rpc.status import from_rpc_error
 
 PART = {"type": "image_url", "image_url": {"url": DATA_URL}}

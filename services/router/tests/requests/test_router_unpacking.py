@@ -17,7 +17,7 @@ from infermesh_router.requests.bounds import Bounds
 from infermesh_router.requests.parsing_pool import ParsingPool
 from infermesh_router.requests.unpacking import unpack, unpack_small, unpacked_size
 from infermesh_runtime.errors import InvalidArgument, ResourceExhausted
-from infermesh_runtime.rpc.body_budget import BodyBudget
+from infermesh_runtime.rpc.limits.body_budget import BodyBudget
 
 MIB = 1 << 20
 PACK: dict[str, Callable[[bytes], bytes]] = {

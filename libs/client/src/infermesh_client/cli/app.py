@@ -8,17 +8,17 @@ from typing import Annotated
 
 import typer
 
-from infermesh_client.cli import completing
 from infermesh_client.cli.access.keys_app import keys_app
-from infermesh_client.cli.bash_words import whole_words
 from infermesh_client.cli.boundary import ErrorReportingGroup, Terminated
 from infermesh_client.cli.chat.chat_app import chat_app
+from infermesh_client.cli.completion import completing
+from infermesh_client.cli.completion.bash_words import whole_words
 from infermesh_client.cli.doctor.doctor_command import doctor
 from infermesh_client.cli.help_texts import ASK, MEASURE, MESH, MODELS, examples
 from infermesh_client.cli.measure.measure_app import measure_app
 from infermesh_client.cli.models.models_app import models_app
 from infermesh_client.cli.options import AsJson, Endpoint
-from infermesh_client.cli.speech_commands import speak, transcribe
+from infermesh_client.cli.speech.speech_commands import speak, transcribe
 from infermesh_client.cli.tensors.tensor_commands import embed, infer
 from infermesh_client.cli.watch.watch_app import watch_app
 

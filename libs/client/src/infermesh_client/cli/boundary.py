@@ -9,7 +9,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from infermesh_client.cli.safe_console import SafeConsole
+from infermesh_client.cli.output.safe_console import SafeConsole
 from infermesh_client.settings import ClientSettings, Home
 from infermesh_runtime.errors import InfermeshError, Unauthenticated
 from infermesh_runtime.settings import SettingsError, read

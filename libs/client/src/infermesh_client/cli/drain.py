@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from infermesh_client.cli.boundary import error_console, load_settings
 from infermesh_client.cli.connection import connect
-from infermesh_client.cli.waiting import waiting_line
+from infermesh_client.cli.output.waiting import waiting_line
 from infermesh_client.client import Client
 from infermesh_runtime.errors import Unimplemented
 

@@ -7,8 +7,8 @@ from infermesh.inference.v1 import inference_pb2
 from infermesh_client.cli.connection import connect, own_admin
 from infermesh_client.cli.models.known import wait_until_known
 from infermesh_client.cli.models.models import run_load
-from infermesh_client.cli.safe_console import SafeConsole
-from infermesh_client.cli.tables import endpoints_view
+from infermesh_client.cli.output.safe_console import SafeConsole
+from infermesh_client.cli.output.tables import endpoints_view
 from infermesh_client.client import Client
 from infermesh_client.mesh.differences import check_same
 from infermesh_client.mesh.plan import NO_MODEL

@@ -12,11 +12,11 @@ from rich.text import Text
 
 from infermesh_client.cli.boundary import load_settings
 from infermesh_client.cli.connection import connect
-from infermesh_client.cli.describe import endpoint_row, queue_row, report_row
-from infermesh_client.cli.folding import Cropped
-from infermesh_client.cli.safe_console import SafeConsole
-from infermesh_client.cli.short_table import short_view
-from infermesh_client.cli.tables import mesh_view
+from infermesh_client.cli.output.describe import endpoint_row, queue_row, report_row
+from infermesh_client.cli.output.folding import Cropped
+from infermesh_client.cli.output.safe_console import SafeConsole
+from infermesh_client.cli.output.short_table import short_view
+from infermesh_client.cli.output.tables import mesh_view
 from infermesh_client.client import Client
 from infermesh_client.mesh.supervision.supervisor import Supervisor
 from infermesh_client.settings import Home

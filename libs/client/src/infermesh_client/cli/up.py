@@ -10,9 +10,9 @@ from rich.progress import Progress
 from infermesh_client.cli.access.keys import lacks_key
 from infermesh_client.cli.boundary import error_console, load_settings
 from infermesh_client.cli.chat.screen import Screen
+from infermesh_client.cli.output.safe_console import SafeConsole
+from infermesh_client.cli.output.waiting import waiting_columns
 from infermesh_client.cli.running import adapt_running
-from infermesh_client.cli.safe_console import SafeConsole
-from infermesh_client.cli.waiting import waiting_columns
 from infermesh_client.mesh.check_settings import check_settings
 from infermesh_client.mesh.first_prompt import ask
 from infermesh_client.mesh.manage_key import write_manage_key

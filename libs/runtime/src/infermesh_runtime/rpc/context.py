@@ -8,8 +8,8 @@ import grpc
 
 from infermesh_runtime.background.tasks import is_cancelled
 from infermesh_runtime.errors import Code, InfermeshError, Unavailable
-from infermesh_runtime.rpc.body_budget import NO_BUDGET, Share
 from infermesh_runtime.rpc.carried import Carry
+from infermesh_runtime.rpc.limits.body_budget import NO_BUDGET, Share
 
 REQUEST_ID_KEY = "x-request-id"
 

@@ -16,8 +16,8 @@ from google.protobuf.message import DecodeError
 
 from infermesh_runtime.errors import Code, DeadlineExceeded, InfermeshError, Internal, InvalidArgument, Unimplemented
 from infermesh_runtime.rpc import status
-from infermesh_runtime.rpc.body_budget import Bodies
 from infermesh_runtime.rpc.context import REQUEST_ID_KEY, RpcContext
+from infermesh_runtime.rpc.limits.body_budget import Bodies
 
 logger = logging.getLogger(__name__)
 

@@ -19,12 +19,12 @@ import grpc
 from infermesh_runtime.errors import Code, DeadlineExceeded, InfermeshError, Unimplemented
 from infermesh_runtime.logs import REQUEST_ID
 from infermesh_runtime.rpc.audit import write_audit_line
-from infermesh_runtime.rpc.body_budget import NO_BUDGET, Bodies
-from infermesh_runtime.rpc.call_limit import NO_LIMIT, CallLimit
 from infermesh_runtime.rpc.carried import CarriedCall
 from infermesh_runtime.rpc.context import REQUEST_ID_KEY, RpcContext
 from infermesh_runtime.rpc.handling import abort, as_raw_handler, run_handler
 from infermesh_runtime.rpc.in_flight import InFlight
+from infermesh_runtime.rpc.limits.body_budget import NO_BUDGET, Bodies
+from infermesh_runtime.rpc.limits.call_limit import NO_LIMIT, CallLimit
 from infermesh_runtime.rpc.mesh_token import Guard
 
 MAX_REQUEST_ID_CHARS = 128

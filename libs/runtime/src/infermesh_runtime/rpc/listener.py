@@ -18,10 +18,10 @@ from grpc_reflection.v1alpha import reflection
 
 from infermesh_runtime.addresses import UNIX, grpc_target, split_host_port, unix_path
 from infermesh_runtime.errors import FailedPrecondition
-from infermesh_runtime.rpc.body_budget import Bodies
-from infermesh_runtime.rpc.call_limit import NO_LIMIT, CallLimit
 from infermesh_runtime.rpc.in_flight import InFlight
 from infermesh_runtime.rpc.interceptor import RpcInterceptor, RpcObserver
+from infermesh_runtime.rpc.limits.body_budget import Bodies
+from infermesh_runtime.rpc.limits.call_limit import NO_LIMIT, CallLimit
 from infermesh_runtime.rpc.mesh_token import Guard
 from infermesh_runtime.rpc.options import SERVER_OPTIONS
 

@@ -17,10 +17,10 @@ from grpc_health.v1.health import aio as health_aio
 
 from infermesh_runtime.errors import Unavailable
 from infermesh_runtime.processes.process import handled_signals
-from infermesh_runtime.rpc.body_budget import Bodies
-from infermesh_runtime.rpc.call_limit import NO_LIMIT, CallLimit
 from infermesh_runtime.rpc.in_flight import InFlight
 from infermesh_runtime.rpc.interceptor import RpcObserver, log_access
+from infermesh_runtime.rpc.limits.body_budget import Bodies
+from infermesh_runtime.rpc.limits.call_limit import NO_LIMIT, CallLimit
 from infermesh_runtime.rpc.listener import Listener, ListenerAccess
 from infermesh_runtime.settings import split_host_port
 

@@ -14,9 +14,9 @@ from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh.inference.v1.inference_pb2_grpc import InferenceServiceStub
 from infermesh_runtime.errors import Code, FailedPrecondition, InfermeshError, Unavailable
 from infermesh_runtime.logs import REQUEST_ID
-from infermesh_runtime.rpc.call_limit import TOO_MANY_CALLS, CallLimit
 from infermesh_runtime.rpc.context import REQUEST_ID_KEY, RpcContext
 from infermesh_runtime.rpc.interceptor import CompletedRpc
+from infermesh_runtime.rpc.limits.call_limit import TOO_MANY_CALLS, CallLimit
 from infermesh_runtime.rpc.options import CHANNEL_OPTIONS
 from infermesh_runtime.rpc.server import Server
 from infermesh_runtime.rpc.status import from_rpc_error, from_status

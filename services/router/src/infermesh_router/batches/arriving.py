@@ -8,7 +8,7 @@ from infermesh_router.openai.conversion import Sent
 from infermesh_router.openai.packed_body import unpacked_body_size
 from infermesh_router.requests.bounds import is_light_json
 from infermesh_router.requests.parsing_pool import ParsingPool
-from infermesh_runtime.rpc.body_budget import SMALL_BYTES
+from infermesh_runtime.rpc.limits.body_budget import SMALL_BYTES
 
 
 class FileReader:

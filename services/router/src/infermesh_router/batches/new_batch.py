@@ -13,7 +13,7 @@ from infermesh_router.openai.packed_body import read_body, unpack_small_body
 from infermesh_router.openai.parse import parse_body
 from infermesh_router.requests.bounds import is_light_json
 from infermesh_runtime.errors import InvalidArgument
-from infermesh_runtime.rpc.body_budget import SMALL_BYTES
+from infermesh_runtime.rpc.limits.body_budget import SMALL_BYTES
 
 _WINDOW_S = 24 * 3600
 

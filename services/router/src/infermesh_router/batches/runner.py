@@ -24,7 +24,7 @@ from infermesh_runtime.background.shared_call import SharedCall
 from infermesh_runtime.background.tasks import BackgroundTask, TaskSupervisor
 from infermesh_runtime.errors import Code, InfermeshError, Internal
 from infermesh_runtime.logs import REQUEST_ID
-from infermesh_runtime.rpc.body_budget import BodyBudget, CountedShare, Share
+from infermesh_runtime.rpc.limits.body_budget import BodyBudget, CountedShare, Share
 
 _log = logging.getLogger(__name__)
 _OPENAI = OpenAIDialect()

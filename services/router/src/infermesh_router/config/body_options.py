@@ -8,7 +8,7 @@ from infermesh_router.images.rules import ImageRules
 from infermesh_router.openai.bodies import BodyRules
 from infermesh_router.requests.bounds import Bounds
 from infermesh_runtime.machine import memory_total_bytes
-from infermesh_runtime.rpc.body_budget import BodyBudget
+from infermesh_runtime.rpc.limits.body_budget import BodyBudget
 
 _MIB = 1 << 20
 _SMALLEST_BUDGET_BYTES = 256 * _MIB

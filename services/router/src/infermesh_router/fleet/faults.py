@@ -22,7 +22,7 @@ from infermesh_runtime.errors import (
     ResourceExhausted,
     Unavailable,
 )
-from infermesh_runtime.rpc.call_limit import TOO_MANY_CALLS
+from infermesh_runtime.rpc.limits.call_limit import TOO_MANY_CALLS
 from infermesh_runtime.rpc.status import from_rpc_error
 
 QUEUE_FULL = "QUEUE_FULL"

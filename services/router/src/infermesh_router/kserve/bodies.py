@@ -11,8 +11,8 @@ from infermesh_router.openai.packed_body import encoding_of, read_body, unpack_b
 from infermesh_router.requests.parsing_pool import ParsingPool
 from infermesh_router.requests.unpacking import unpack_small
 from infermesh_runtime.errors import InvalidArgument
-from infermesh_runtime.rpc.body_budget import SMALL_BYTES
 from infermesh_runtime.rpc.context import RpcContext
+from infermesh_runtime.rpc.limits.body_budget import SMALL_BYTES
 
 JSON_BYTES_KEY = "inference-header-content-length"
 """The header that says how long the JSON is, where binary tensors stand behind it."""

@@ -24,7 +24,7 @@ from infermesh_router.requests.call import Call
 from infermesh_router.requests.form import content_type_of
 from infermesh_router.requests.parsing_pool import ParsingPool
 from infermesh_runtime.errors import InvalidArgument
-from infermesh_runtime.rpc.body_budget import NO_BUDGET, SMALL_BYTES, Share
+from infermesh_runtime.rpc.limits.body_budget import NO_BUDGET, SMALL_BYTES, Share
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

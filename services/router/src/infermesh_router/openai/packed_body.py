@@ -5,8 +5,8 @@ from google.protobuf.message import DecodeError
 
 from infermesh_router.requests.unpacking import ENCODING_KEY, unpack, unpack_small, unpacked_size
 from infermesh_runtime.errors import InvalidArgument
-from infermesh_runtime.rpc.body_budget import SMALL_BYTES
 from infermesh_runtime.rpc.context import RpcContext
+from infermesh_runtime.rpc.limits.body_budget import SMALL_BYTES
 
 _FRAMING_BYTES = 1024
 """More than HttpBody adds to a body."""

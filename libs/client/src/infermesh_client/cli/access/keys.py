@@ -11,8 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from infermesh_client.cli.boundary import error_console, load_settings
-from infermesh_client.cli.folding import Block, Folding, new_table
-from infermesh_client.cli.safe_console import SafeConsole
+from infermesh_client.cli.output.folding import Block, Folding, new_table
+from infermesh_client.cli.output.safe_console import SafeConsole
 from infermesh_client.key_store import create_key, list_keys, revoke_key
 from infermesh_client.settings import ClientSettings, keys_path
 from infermesh_runtime.api_keys import ApiKey

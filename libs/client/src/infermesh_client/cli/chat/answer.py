@@ -9,10 +9,10 @@ from typing import Any
 from infermesh.inference.v1 import inference_pb2
 from infermesh_client.aio import AsyncClient
 from infermesh_client.cli.connection import beside
-from infermesh_client.cli.describe import device_name
-from infermesh_client.cli.folding import joined
 from infermesh_client.cli.models.loading import OnLoad, follow_load
-from infermesh_client.cli.reasons import reason_in_words
+from infermesh_client.cli.output.describe import device_name
+from infermesh_client.cli.output.folding import joined
+from infermesh_client.cli.output.reasons import reason_in_words
 from infermesh_client.client import Client
 from infermesh_client.request import Event, GenerateOptions
 from infermesh_client.smart.aio import converse

@@ -12,7 +12,7 @@ from infermesh_client.cli.chat.questions import read_questions
 from infermesh_client.cli.chat.quiet_typing import quiet_typing
 from infermesh_client.cli.chat.session import Session
 from infermesh_client.cli.connection import connect
-from infermesh_client.cli.safe_console import SafeConsole
+from infermesh_client.cli.output.safe_console import SafeConsole
 from infermesh_client.mesh.state import read_state
 from infermesh_runtime.errors import InfermeshError, InvalidArgument
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from rich.text import Text
 
 from infermesh.inference.v1 import inference_pb2
-from infermesh_client.cli.safe_console import SafeConsole
+from infermesh_client.cli.output.safe_console import SafeConsole
 from infermesh_client.client import Client
 from infermesh_runtime.errors import Unavailable
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 
 from infermesh_client.cli.chat.chat_model import list_models
 from infermesh_client.cli.chat.session import Session
-from infermesh_client.cli.safe_console import SafeConsole
+from infermesh_client.cli.output.safe_console import SafeConsole
 
 _COMMAND = re.compile(r"/([a-z]+)(?:\s+(\S+))?")
 _ENDS = ("bye", "exit", "quit")

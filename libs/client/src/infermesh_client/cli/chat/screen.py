@@ -4,7 +4,7 @@ import shutil
 import sys
 
 from infermesh_client.cli.chat.wrapping import WordWrapper
-from infermesh_client.cli.safe_console import is_dumb
+from infermesh_client.cli.output.safe_console import is_dumb
 from infermesh_client.told import printable, visible
 from infermesh_runtime.answer_parsing.parts import Part, Reasoning, Text
 

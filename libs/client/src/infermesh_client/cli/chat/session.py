@@ -13,10 +13,10 @@ from infermesh_client.cli.chat.chat_model import is_base, is_ready
 from infermesh_client.cli.chat.defaults import chat_defaults
 from infermesh_client.cli.chat.options import ChatOptions
 from infermesh_client.cli.chat.screen import Screen
-from infermesh_client.cli.describe import progress_text
 from infermesh_client.cli.models.loading import OnLoad
-from infermesh_client.cli.safe_console import SafeConsole
-from infermesh_client.cli.waiting import WaitingLine, waiting_line
+from infermesh_client.cli.output.describe import progress_text
+from infermesh_client.cli.output.safe_console import SafeConsole
+from infermesh_client.cli.output.waiting import WaitingLine, waiting_line
 from infermesh_client.request import AnswerOptions, ChatMessage, GenerateOptions
 from infermesh_client.smart.conversation import Conversation
 from infermesh_runtime.answer_parsing.parts import Part

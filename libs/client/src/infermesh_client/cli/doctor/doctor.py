@@ -12,8 +12,8 @@ from infermesh_client.cli.boundary import error_console, load_settings
 from infermesh_client.cli.connection import start_hint
 from infermesh_client.cli.doctor.report import check_row, clients_table, request_view, summary_line
 from infermesh_client.cli.http_target import http_target
-from infermesh_client.cli.safe_console import SafeConsole
-from infermesh_client.cli.waiting import waiting_line
+from infermesh_client.cli.output.safe_console import SafeConsole
+from infermesh_client.cli.output.waiting import waiting_line
 from infermesh_client.doctor.diagnosis import Diagnosis, diagnose
 from infermesh_client.doctor.recording import Recording, client_names, load_recording
 from infermesh_client.doctor.server import Server, Unreachable

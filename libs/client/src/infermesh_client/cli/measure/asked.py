@@ -6,7 +6,7 @@ from pathlib import Path
 
 from infermesh.inference.v1 import inference_pb2
 from infermesh_client.cli.chat.chat_model import choose_model
-from infermesh_client.cli.safe_console import SafeConsole
+from infermesh_client.cli.output.safe_console import SafeConsole
 from infermesh_client.client import Client
 from infermesh_runtime.compare_prompts import COMPARE_PROMPTS
 from infermesh_runtime.errors import InvalidArgument

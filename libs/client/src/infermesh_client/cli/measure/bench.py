@@ -17,9 +17,9 @@ from infermesh_client.bench.figures import Level
 from infermesh_client.bench.load import Load
 from infermesh_client.bench.streams import ask_once, measure
 from infermesh_client.cli.boundary import error_console, load_settings
-from infermesh_client.cli.folding import new_table
 from infermesh_client.cli.http_target import HttpTarget, http_target
-from infermesh_client.cli.safe_console import SafeConsole
+from infermesh_client.cli.output.folding import new_table
+from infermesh_client.cli.output.safe_console import SafeConsole
 from infermesh_client.doctor.server import Server
 from infermesh_client.told import plain, printable
 from infermesh_runtime.errors import InvalidArgument, Unavailable

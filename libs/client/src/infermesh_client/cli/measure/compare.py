@@ -13,11 +13,11 @@ from infermesh_client.bench.agreement import Reply
 from infermesh_client.cli.boundary import error_console, load_settings
 from infermesh_client.cli.chat.chat_model import is_base
 from infermesh_client.cli.connection import connect
-from infermesh_client.cli.describe import device_name
 from infermesh_client.cli.measure.answers import Answers
 from infermesh_client.cli.measure.asked import Asked, settle
 from infermesh_client.cli.measure.lanes import Lanes, difference_lines, document, lanes_table
-from infermesh_client.cli.safe_console import SafeConsole
+from infermesh_client.cli.output.describe import device_name
+from infermesh_client.cli.output.safe_console import SafeConsole
 from infermesh_client.client import Client
 from infermesh_client.mesh.state import read_state
 from infermesh_client.request import ChatMessage, GenerateOptions, Prompt

@@ -10,7 +10,7 @@ from rich.table import Column
 from rich.text import Text
 
 from infermesh_client.bench.agreement import Difference, Reply, agreement, first_difference
-from infermesh_client.cli.folding import Block, Folding, new_table
+from infermesh_client.cli.output.folding import Block, Folding, new_table
 
 _MOST_SHOWN = 40
 """Longest prompt that is shown, in characters."""

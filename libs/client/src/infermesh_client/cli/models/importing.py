@@ -5,7 +5,7 @@ from dataclasses import replace
 from infermesh_client.cli.boundary import error_console, load_settings
 from infermesh_client.cli.connection import connect
 from infermesh_client.cli.models.known import wait_until_known
-from infermesh_client.cli.safe_console import SafeConsole
+from infermesh_client.cli.output.safe_console import SafeConsole
 from infermesh_client.mesh.supervision.supervisor import Supervisor
 from infermesh_client.model_import.options import ImportOptions
 from infermesh_client.model_import.progress import ProgressView

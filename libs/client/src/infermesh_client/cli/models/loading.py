@@ -10,7 +10,7 @@ from infermesh.inference.v1 import inference_pb2
 from infermesh_client.aio import AsyncClient
 from infermesh_client.cli.boundary import error_console
 from infermesh_client.cli.connection import beside
-from infermesh_client.cli.safe_console import SafeConsole
+from infermesh_client.cli.output.safe_console import SafeConsole
 from infermesh_client.client import Client
 from infermesh_runtime.errors import InfermeshError
 

@@ -7,8 +7,8 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from infermesh.inference.v1 import inference_pb2
-from infermesh_client.cli.describe import progress_text, state_name
-from infermesh_client.cli.folding import joined, new_table, size_text
+from infermesh_client.cli.output.describe import progress_text, state_name
+from infermesh_client.cli.output.folding import joined, new_table, size_text
 
 _MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86400
 _NEVER = "never"

@@ -11,11 +11,11 @@ import msgspec
 from infermesh.inference.v1 import inference_pb2
 from infermesh_client.cli.boundary import error_console, load_settings
 from infermesh_client.cli.connection import connect
-from infermesh_client.cli.describe import model_row, state_name
 from infermesh_client.cli.models.loading import load_and_show
 from infermesh_client.cli.models.models_table import models_view
-from infermesh_client.cli.safe_console import SafeConsole
-from infermesh_client.cli.waiting import waiting_line
+from infermesh_client.cli.output.describe import model_row, state_name
+from infermesh_client.cli.output.safe_console import SafeConsole
+from infermesh_client.cli.output.waiting import waiting_line
 from infermesh_client.mesh.supervision.supervisor import Supervisor
 from infermesh_client.model_import.source import check_name
 from infermesh_client.model_import.staging import disk_bytes, remove_model

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from infermesh_client.cli import completing
+from infermesh_client.cli.completion import completing
 from infermesh_client.cli.help_texts import examples
 from infermesh_client.cli.models import import_arguments as given
 from infermesh_client.cli.options import AsJson, Endpoint

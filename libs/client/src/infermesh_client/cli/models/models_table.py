@@ -9,9 +9,9 @@ from rich.table import Table
 from rich.text import Text
 
 from infermesh.inference.v1 import inference_pb2
-from infermesh_client.cli.describe import kind_name, state_name
-from infermesh_client.cli.folding import Block, Folding, joined, new_table
 from infermesh_client.cli.models.memory_table import loading_state, memory_lines, memory_table
+from infermesh_client.cli.output.describe import kind_name, state_name
+from infermesh_client.cli.output.folding import Block, Folding, joined, new_table
 from infermesh_client.model_import.staging import disk_bytes
 from infermesh_runtime.manifest.model_manifest import Manifest, Proof
 

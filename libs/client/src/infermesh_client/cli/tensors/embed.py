@@ -7,7 +7,7 @@ from typing import Any
 
 from infermesh_client.cli.boundary import error_console, load_settings
 from infermesh_client.cli.connection import connect
-from infermesh_client.cli.waiting import waiting_line
+from infermesh_client.cli.output.waiting import waiting_line
 
 
 def run_embed(

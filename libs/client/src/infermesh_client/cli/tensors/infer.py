@@ -10,9 +10,9 @@ from infermesh.inference.v1 import inference_pb2
 from infermesh.tensor.v1.tensor_pb2 import TensorMetadata
 from infermesh_client.cli.boundary import error_console, load_settings
 from infermesh_client.cli.connection import connect
+from infermesh_client.cli.output.waiting import waiting_line
 from infermesh_client.cli.tensors.arrays import read_array, save_array
 from infermesh_client.cli.tensors.images import Normalization, is_image, read_image
-from infermesh_client.cli.waiting import waiting_line
 from infermesh_client.told import printable
 from infermesh_runtime.errors import InvalidArgument
 from infermesh_runtime.tensors import Array

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from infermesh_client.cli import completing
+from infermesh_client.cli.completion import completing
 from infermesh_client.cli.options import Device, Endpoint
 
 

@@ -10,7 +10,7 @@ import msgspec
 from infermesh_client.cli.boundary import load_settings
 from infermesh_client.cli.connection import start_hint
 from infermesh_client.cli.http_target import HttpTarget, http_target, own_secret
-from infermesh_client.cli.safe_console import SafeConsole
+from infermesh_client.cli.output.safe_console import SafeConsole
 from infermesh_client.cli.watch.receipt import Receipt, Receipts
 from infermesh_client.cli.watch.receipt_view import receipt_block, receipts_view
 from infermesh_client.settings import Home

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from rich.table import Column
 from rich.text import Text
 
-from infermesh_client.cli.folding import Block, Folding, joined, new_table
-from infermesh_client.cli.reasons import reason_in_words
+from infermesh_client.cli.output.folding import Block, Folding, joined, new_table
+from infermesh_client.cli.output.reasons import reason_in_words
 from infermesh_client.cli.watch.receipt import Receipt
 
 _OK = "OK"

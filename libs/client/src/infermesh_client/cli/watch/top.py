@@ -14,10 +14,10 @@ from infermesh.admin.v1 import admin_pb2
 from infermesh_client.aio import AsyncClient
 from infermesh_client.cli.boundary import load_settings
 from infermesh_client.cli.connection import beside, connect
-from infermesh_client.cli.folding import Cropped, joined
-from infermesh_client.cli.safe_console import SafeConsole
-from infermesh_client.cli.short_table import ShortTable
-from infermesh_client.cli.tables import (
+from infermesh_client.cli.output.folding import Cropped, joined
+from infermesh_client.cli.output.safe_console import SafeConsole
+from infermesh_client.cli.output.short_table import ShortTable
+from infermesh_client.cli.output.tables import (
     device_text,
     library_text,
     memory_text,

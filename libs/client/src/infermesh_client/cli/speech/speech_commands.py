@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from infermesh_client.cli import completing
+from infermesh_client.cli.completion import completing
 from infermesh_client.cli.options import Device, Endpoint
 
 Model = Annotated[
@@ -28,7 +28,7 @@ def transcribe(  # noqa: PLR0917 - typer passes them by name
     endpoint: Endpoint = None,
 ) -> None:
     """Turn speech into text, and print it as it comes."""
-    from infermesh_client.cli.speech import run_transcribe  # noqa: PLC0415 - each subcommand loads only what it needs
+    from infermesh_client.cli.speech.speech import run_transcribe  # noqa: PLC0415 - each subcommand loads only what it needs
 
     options = {"language": language, "translate": translate, "words": words, "device": device}
     run_transcribe(file, format_, model=model, options=options, endpoint=endpoint)
@@ -47,7 +47,7 @@ def speak(  # noqa: PLR0917 - typer passes them by name
     endpoint: Endpoint = None,
 ) -> None:
     """Turn text into speech, and save it as a WAV file."""
-    from infermesh_client.cli.speech import run_speak  # noqa: PLC0415
+    from infermesh_client.cli.speech.speech import run_speak  # noqa: PLC0415
 
     options = {"voice": voice, "speed": speed, "language": language, "device": device}
     run_speak(text, output, model=model, options=options, endpoint=endpoint)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from rich.progress import Progress, ProgressColumn, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Column
 
-from infermesh_client.cli.safe_console import SafeConsole
+from infermesh_client.cli.output.safe_console import SafeConsole
 
 
 @dataclass(frozen=True, slots=True)

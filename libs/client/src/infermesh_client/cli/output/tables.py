@@ -9,8 +9,8 @@ from rich.text import Text
 
 from infermesh.admin.v1 import admin_pb2
 from infermesh.inference.v1 import inference_pb2
-from infermesh_client.cli.describe import breaker_name, device_name, progress_text, state_name
-from infermesh_client.cli.folding import Block, Folding, joined, new_table, size_text
+from infermesh_client.cli.output.describe import breaker_name, device_name, progress_text, state_name
+from infermesh_client.cli.output.folding import Block, Folding, joined, new_table, size_text
 
 _STATE_STYLES = {"READY": "green", "LOADING": "yellow", "DRAINING": "yellow", "FAILED": "red"}
 _BREAKER_STYLES = {"open": "red", "half-open": "yellow"}

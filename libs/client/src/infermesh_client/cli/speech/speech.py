@@ -10,7 +10,7 @@ from google.protobuf.json_format import MessageToDict
 
 from infermesh_client.cli.boundary import error_console, load_settings
 from infermesh_client.cli.connection import connect
-from infermesh_client.cli.waiting import waiting_line
+from infermesh_client.cli.output.waiting import waiting_line
 from infermesh_client.speech_request import Segment, Speech, Transcript
 from infermesh_client.told import printable
 from infermesh_runtime.errors import InvalidArgument

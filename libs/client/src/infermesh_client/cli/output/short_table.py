@@ -10,9 +10,9 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from infermesh.admin.v1 import admin_pb2
-from infermesh_client.cli.describe import device_name
-from infermesh_client.cli.folding import new_table
-from infermesh_client.cli.tables import message_lines, models_text, queues_line, state_text
+from infermesh_client.cli.output.describe import device_name
+from infermesh_client.cli.output.folding import new_table
+from infermesh_client.cli.output.tables import message_lines, models_text, queues_line, state_text
 
 _OTHERS = 60
 """Columns that everything beside the address needs, as far as there are so many."""

@@ -1,0 +1,1 @@
+"""`infermesh transcribe` and `infermesh speak`."""
