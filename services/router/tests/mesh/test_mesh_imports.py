@@ -1,9 +1,5 @@
-"""Imports and removals through MeshService: which endpoint does them, how they are followed, and who may."""
+"""Imports through MeshService: which endpoint does them, how they are followed, and who may."""
 
-import asyncio
-import json
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -13,91 +9,27 @@ from infermesh.admin.v1 import admin_pb2 as admin
 from infermesh.mesh.v1 import mesh_pb2 as pb
 from infermesh_router.testing.keyed import refusal
 from infermesh_router.testing.keys import bearer, write_keys_of
-from infermesh_router.testing.loading.models_folder import FolderWorker, SharedFolder
-from infermesh_router.testing.router import WAIT_S, RunningRouter, StartRouter, running_router
+from infermesh_router.testing.loading.models_folder import SharedFolder
+from infermesh_router.testing.router import RunningRouter, StartRouter, running_router
 from infermesh_runtime.errors import (
     AlreadyExists,
     FailedPrecondition,
-    InfermeshError,
     InvalidArgument,
-    ModelNotFound,
     NotFound,
     PermissionDenied,
     ResourceExhausted,
     Unauthenticated,
 )
-
-SECRET = "owner-" * 8
-OWNER = (("x-infermesh-manage-key", SECRET),)
-SOURCE = "hf:org/model"
-StartFolderWorker = Callable[..., Any]
-
-
-@pytest.fixture
-async def start_folder() -> AsyncIterator[StartFolderWorker]:
-    """Starts workers with models folders, and stops them at the end."""
-    async with AsyncExitStack() as stack:
-
-        async def start(**fields: Any) -> FolderWorker:
-            worker = FolderWorker(models=fields.pop("loaded", ()), **fields)
-            await worker.start()
-            stack.push_async_callback(worker.stop)
-            return worker
-
-        yield start
-
-
-@pytest.fixture
-def key_file(tmp_path: Path) -> str:
-    path = tmp_path / "manage.key"
-    path.write_text(SECRET)
-    path.chmod(0o600)
-    return str(path)
-
-
-async def begin(router: RunningRouter, name: str = "new", **fields: Any) -> pb.Import:
-    request = pb.StartImportRequest(source=fields.pop("source", SOURCE), name=name, **fields)
-    begun: pb.Import = await router.mesh.StartImport(request, metadata=OWNER)
-    return begun
-
-
-async def refused(router: RunningRouter, name: str = "new", **fields: Any) -> InfermeshError:
-    request = pb.StartImportRequest(source=fields.pop("source", SOURCE), name=name, **fields)
-    error, _ = await refusal(router.mesh.StartImport(request, metadata=OWNER))
-    return error
-
-
-async def listed(router: RunningRouter) -> list[pb.Import]:
-    answer = await router.mesh.ListImports(pb.ListImportsRequest(), metadata=OWNER)
-    return list(answer.imports)
-
-
-async def snapshots(router: RunningRouter, metadata: Any = OWNER) -> AsyncIterator[dict[str, Any]]:
-    """The snapshots of the events."""
-    events = router.mesh.WatchEvents(pb.WatchEventsRequest(), metadata=metadata)
-    try:
-        while True:
-            block = (await events.read()).data.decode()
-            for event in block.split("\n\n"):
-                if event.startswith("event: snapshot"):
-                    yield json.loads(event.partition("data: ")[2])
-    finally:
-        events.cancel()
-
-
-async def seen(router: RunningRouter, fits: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-    """The newest import, once a snapshot shows one that fits."""
-    async with asyncio.timeout(WAIT_S):
-        async for snapshot in snapshots(router):
-            if snapshot["imports"] and fits(snapshot["imports"][0]):
-                found: dict[str, Any] = snapshot["imports"][0]
-                return found
-    raise AssertionError
-
-
-async def remove(router: RunningRouter, model: str, endpoint: str = "") -> list[str]:
-    answer = await router.mesh.RemoveModel(pb.RemoveModelRequest(model=model, endpoint=endpoint), metadata=OWNER)
-    return list(answer.endpoints)
+from services.router.tests.mesh.importing import (
+    OWNER,
+    SOURCE,
+    StartFolderWorker,
+    begin,
+    listed,
+    refused,
+    seen,
+    snapshots,
+)
 
 
 async def test_an_import_is_followed_to_its_end(
@@ -236,66 +168,6 @@ async def test_workers_without_imports_are_not_asked(
     busy.end(admin.IMPORT_STATE_DONE)
     await seen(router, lambda told: bool(told["state"] == "done"))
     assert not idle.listed
-
-
-async def test_a_model_is_removed_once_from_a_folder_that_workers_share(
-    start_folder: StartFolderWorker, start_router: StartRouter, key_file: str
-) -> None:
-    shared, own = SharedFolder("shared", {"m", "n"}), SharedFolder("own", {"m"})
-    workers = [await start_folder(folder=folder) for folder in (shared, shared, own)]
-    router = await start_router(*workers, manage_key_file=key_file)
-    assert await remove(router, "m") == sorted(worker.address for worker in workers)
-    assert (shared.models, own.models) == ({"n"}, set())
-    assert await remove(router, "n", workers[0].address) == sorted(worker.address for worker in workers[:2])
-    error, _ = await refusal(router.mesh.RemoveModel(pb.RemoveModelRequest(model="m"), metadata=OWNER))
-    assert isinstance(error, ModelNotFound)
-
-
-async def test_an_error_names_where_the_model_was_removed(
-    start_folder: StartFolderWorker, start_router: StartRouter, key_file: str
-) -> None:
-    folders = [SharedFolder(str(number), {"m"}) for number in range(3)]
-    workers = sorted([await start_folder(folder=folder) for folder in folders], key=lambda worker: str(worker.address))
-    router = await start_router(*workers, manage_key_file=key_file)
-    workers[2].removal_error = FailedPrecondition("It is stuck.", reason="STUCK")
-    request = pb.RemoveModelRequest(model="m")
-    error, _ = await refusal(router.mesh.RemoveModel(request, metadata=OWNER))
-    gone = [worker.address for worker in workers if not worker.folder.models]
-    assert gone == [worker.address for worker in workers[:2]]
-    assert isinstance(error, FailedPrecondition)
-    assert (error.reason, error.metadata["removed"].split(",")) == ("STUCK", gone)
-    assert error.message == f"{workers[2].address}: It is stuck. The model was removed on {', '.join(gone)}."
-
-
-async def test_where_a_removal_may_fail_it_is_tried_first(
-    start_folder: StartFolderWorker, start_router: StartRouter, key_file: str
-) -> None:
-    workers = sorted([await start_folder() for _ in range(3)], key=lambda worker: str(worker.address))
-    reading, writing, unable = workers
-    reading.folder = writing.folder = SharedFolder("shared", {"m"})
-    unable.folder = SharedFolder("unable", {"m"})
-    for worker in (reading, unable):
-        worker.import_problem, worker.removal_error = "it may not", FailedPrecondition("It may not.")
-    router = await start_router(*workers, manage_key_file=key_file)
-    error, _ = await refusal(router.mesh.RemoveModel(pb.RemoveModelRequest(model="m"), metadata=OWNER))
-    assert (error.message, writing.folder.models) == ("It may not.", {"m"})
-
-
-async def test_a_loaded_model_is_not_removed(
-    start_folder: StartFolderWorker, start_router: StartRouter, key_file: str
-) -> None:
-    shared = SharedFolder("shared", {"m"})
-    loaded, other = await start_folder(folder=shared, loaded=("m",)), await start_folder(folder=shared)
-    router = await start_router(loaded, other, manage_key_file=key_file)
-    for endpoint in ("", other.address):
-        error, _ = await refusal(
-            router.mesh.RemoveModel(pb.RemoveModelRequest(model="m", endpoint=endpoint), metadata=OWNER)
-        )
-        assert isinstance(error, FailedPrecondition)
-        assert (error.reason, loaded.address in error.message) == ("MODEL_IN_USE", True)
-    error, _ = await refusal(router.mesh.RemoveModel(pb.RemoveModelRequest(model="../m"), metadata=OWNER))
-    assert isinstance(error, InvalidArgument)
-    assert shared.models == {"m"}
 
 
 async def test_a_loaded_model_is_not_replaced(
