@@ -22,7 +22,7 @@ from infermesh_router.config.mesh_file import MeshFile
 from infermesh_router.config.mesh_rules import admission_limits, alias_targets, chooser_rules, retention, share_of
 from infermesh_router.config.settings import RouterSettings
 from infermesh_router.fleet.channel import open_channel
-from infermesh_router.fleet.device_names import address_of
+from infermesh_router.fleet.device_names import KnownDevices, address_of
 from infermesh_router.fleet.endpoint_set import Fleet
 from infermesh_router.fleet.poller import PollerOptions, ReconnectPace, poll
 from infermesh_router.fleet.reports.kinds import only_model
@@ -54,6 +54,8 @@ class Core:
     mesh: MeshFile
     aliases: Aliases
     fleet: Fleet
+    devices: KnownDevices
+    """By which endpoints are shown and named."""
     gate: Gate
     metrics: RequestMetrics
     placer: Placer
@@ -75,6 +77,7 @@ class _Base:
     settings: RouterSettings
     mesh: MeshFile
     fleet: Fleet
+    devices: KnownDevices
     gate: Gate
     metrics: RequestMetrics
     sessions: Sessions
@@ -97,6 +100,7 @@ def build_core(settings: RouterSettings, registry: CollectorRegistry, tasks: Tas
         mesh=base.mesh,
         aliases=aliases,
         fleet=fleet,
+        devices=base.devices,
         gate=base.gate,
         metrics=base.metrics,
         placer=placer,
@@ -120,6 +124,7 @@ def _build_base(
         settings=settings,
         mesh=mesh,
         fleet=fleet,
+        devices=KnownDevices(),
         gate=Gate(fleet.changes),
         metrics=RequestMetrics(registry),
         sessions=Sessions(),
@@ -166,7 +171,7 @@ def _build_dispatcher(base: _Base, aliases: Aliases, admission: Admission) -> Di
         sessions=base.sessions,
         gate=base.gate,
         options=base.settings.relay_options(),
-        resolve=_resolver(fleet, aliases),
+        resolve=_resolver(fleet, base.devices, aliases),
         check=lambda call: check_images(fleet.snapshots, call.wanted),
         tasks=base.tasks,
         journal=base.journal,
@@ -207,13 +212,14 @@ def build_siblings(settings: RouterSettings) -> Siblings:
     )
 
 
-def _resolver(fleet: Fleet, aliases: Aliases) -> Callable[[Call], Call]:
+def _resolver(fleet: Fleet, devices: KnownDevices, aliases: Aliases) -> Callable[[Call], Call]:
     """Gives a call the model and the endpoint that it means."""
 
     def resolve(call: Call) -> Call:
         named = aliases.resolve(name_model(call, lambda kind: only_model(fleet.endpoints, kind)))
-        device = address_of(named.wanted.device, fleet) if ":" in named.wanted.device else named.wanted.device
-        return named if device == named.wanted.device else named.on_device(device)
+        asked = named.wanted.device
+        device = address_of(asked, fleet, devices) if ":" in asked else asked
+        return named if device == asked else named.on_device(device)
 
     return resolve
 

@@ -55,6 +55,7 @@ def build_operations(core: Core, registry: Registry) -> Operations:
     view = MeshView(
         listing,
         imports=imports,
+        known=core.devices,
         changes=core.fleet.changes,
         queue_limit=lambda model: admission_limits(core.mesh.config, model).max_waiting,
     )

@@ -42,11 +42,15 @@ class KnownDevices:
         return kind
 
 
-def address_of(device: str, fleet: Fleet) -> str:
-    """The address of the endpoint that a request names as its device, as in "cpu:1"; anything else as it is."""
+def address_of(device: str, fleet: Fleet, known: KnownDevices) -> str:
+    """The address of the endpoint that a request names as its device, as in "cpu:1"; anything else as it is.
+
+    `known` must be what endpoints are shown by, so that a name means what is shown.
+    """
     kind, colon, number = device.partition(":")
     named = kind in _KINDS and number.isdecimal() and len(number) <= _MOST_DIGITS
     if not colon or not named or fleet.snapshots.row(device) is not None:
         return device
-    alike = [endpoint.address for endpoint in fleet.endpoints if endpoint.snapshot.device == kind]
+    kinds = [(each.address, known.note(each.address, each.snapshot.device)) for each in fleet.endpoints]
+    alike = [address for address, its_kind in kinds if its_kind == kind]
     return alike[int(number)] if int(number) < len(alike) else device

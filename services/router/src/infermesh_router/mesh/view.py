@@ -29,12 +29,14 @@ class MeshView:
         changes: Changes,
         queue_limit: Callable[[str], int],
         imports: ImportBook | None = None,
+        known: KnownDevices | None = None,
     ) -> None:
+        """`known`: by which requests name endpoints, see fleet/device_names.py."""
         self._listing = listing
         self._imports = imports or ImportBook()
         self._changes = changes
         self._queue_limit = queue_limit
-        self._known = KnownDevices()
+        self._known = known or KnownDevices()
 
     async def endpoints(self, viewer: Viewer) -> list[pb.Endpoint]:
         """The endpoints, sorted by address."""
