@@ -3,6 +3,7 @@
 import os
 import pty
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -10,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+import psutil
 import pytest
 from typer.testing import CliRunner, Result
 
@@ -78,6 +80,18 @@ class Terminal:
 
     def type(self, text: str) -> None:
         os.write(self._master, text.encode())
+
+    def interrupt_prompt(self) -> None:
+        """Presses Ctrl-C at a prompt that has been read.
+
+        Waits until the process waits for a key: CPython's input() notices a signal only then, or at the next key.
+        """
+        deadline_s = time.monotonic() + _DEADLINE_S
+        process = psutil.Process(self.process.pid)
+        while process.status() != psutil.STATUS_SLEEPING:
+            assert time.monotonic() < deadline_s, "it does not wait for a key"
+            time.sleep(0.001)
+        self.process.send_signal(signal.SIGINT)
 
     def wait(self) -> int:
         """Waits for the end and returns the exit code."""

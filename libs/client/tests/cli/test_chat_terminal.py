@@ -17,16 +17,16 @@ def test_ctrl_c_at_the_prompt_discards_the_line_and_the_second_one_ends_the_chat
     terminal.read_until("> ")
     terminal.type("unwanted")
     terminal.read_until("unwanted")
-    terminal.process.send_signal(signal.SIGINT)
+    terminal.interrupt_prompt()
     terminal.read_until("Ctrl-C again, Ctrl-D or /bye ends the chat.")
     terminal.read_until("> ")
     terminal.type("first\n")
     terminal.read_until("tokens/s")
     terminal.read_until("> ")
-    terminal.process.send_signal(signal.SIGINT)
+    terminal.interrupt_prompt()
     terminal.read_until("Ctrl-C again")
     terminal.read_until("> ")
-    terminal.process.send_signal(signal.SIGINT)
+    terminal.interrupt_prompt()
     assert terminal.wait() == 0
     (request,) = mesh.servicer.requests
     assert [message.content for message in request.chat.messages] == ["first"]

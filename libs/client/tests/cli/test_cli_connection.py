@@ -25,6 +25,7 @@ STATE += '"model": "", "admin": "unix:/run/admin.sock"}}'
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
     monkeypatch.setenv("INFERMESH_HOME", str(tmp_path))
+    monkeypatch.delenv("INFERMESH_GRPC_PORT", raising=False)
     home = Home.of(ClientSettings())
     home.run.mkdir()
     (home.run / "mesh.json").write_text(STATE.format(port=9001))
